@@ -1,0 +1,347 @@
+"""What one request carries through the gateway, and the two seams the engine sees it through.
+
+``Match`` is what the router found, ``Target`` is what will answer. Both are protocols, so the
+engine knows neither router nor network and one engine serves the gateway and a lone plugin alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import ClientGone, DownstreamError
+from .http.headers import Headers
+from .http.path import encode_path
+from .http.response import Response
+from .types import Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from .plugin.plan import Plan
+
+logger = logging.getLogger("pingsix_asgi.engine")
+
+CONTEXT_KEY = "pingsix.context"
+"""Where ASGI middleware plugins and the wrapped app find the Context in their scope."""
+
+_BODY_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
+"""Extensions by which an app sends a body that no body filter would see."""
+
+
+NO_CLIENT = ("", 0)
+
+
+class Consumer(Protocol):
+    """An authenticated caller: a consumer resource together with the credential it used."""
+
+    username: str
+    group_id: str | None
+    credential_id: str | None
+    custom_id: str | None
+    labels: dict[str, str]
+
+
+class RouteInfo(Protocol):
+    """Names of what was matched, for variables, logs and metrics; "" where there is none."""
+
+    route_id: str
+    route_name: str
+    service_id: str
+    service_name: str
+    uri: str
+    """The route's path pattern as configured; the first one when it has several."""
+    hosts: tuple[str, ...]
+
+
+class Target(Protocol):
+    """What answers a request: the wrapped app, or a node of an upstream."""
+
+    def prepare(self, ctx: Context) -> Response | None:
+        """Choose a node (kept in ``ctx.node``) before the before_proxy phase; nothing is sent yet.
+
+        Returns a reply to answer at once, normally None. Raises NoUpstream or NoNode.
+        """
+
+    async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
+        """Answer ``ctx.request``, with its body from ``receive``, through ``send``.
+
+        Raises RequestError before the first message was sent to say that nothing was answered;
+        after that, to abort the connection.
+        """
+
+
+class Match(Protocol):
+    """A matched route, compiled. "No route" is a Match too: global rules and a 404 target."""
+
+    plan: Plan
+    target: Target
+    info: RouteInfo
+
+    def plan_for(self, consumer: Consumer) -> Plan:
+        """Return the plan with the consumer's and its group's plugins merged in (cached)."""
+
+
+class Request:
+    """The request as plugins see and edit it; the server's scope is never changed.
+
+    ``path`` is canonical: percent-decoded, no empty, "." or ".." segment (see http/path.py).
+    ``target`` is the same path percent-encoded, as it goes upstream; who sets one sets both
+    (``rewrite_path``). ``query`` is raw, without "?". ``host`` is lower-case, without port.
+    """
+
+    __slots__ = ("client", "headers", "host", "method", "path", "query", "scheme", "target")
+
+    def __init__(self, scope: Scope, path: str, target: bytes, host: str) -> None:
+        self.method: str = scope.get("method", "GET")
+        self.path = path
+        self.target = target
+        self.query: bytes = scope.get("query_string", b"")
+        self.headers = Headers(scope["headers"])
+        self.scheme: str = scope.get("scheme", "http")
+        self.host = host
+        self.client: tuple[str, int] = scope.get("client") or NO_CLIENT
+
+    def rewrite_path(self, path: str) -> None:
+        """Set a new decoded path, and ``target`` with it."""
+        self.path = path
+        self.target = encode_path(path)
+
+
+class ResponseHead:
+    """Status and headers of the response under way, for the response phases."""
+
+    __slots__ = ("from_upstream", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, from_upstream: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.from_upstream = from_upstream
+
+    def body_modified(self) -> None:
+        """Drop the headers that describe the body as it was; call it before changing the body."""
+        self.headers.remove(b"content-length", b"content-encoding", b"etag", b"last-modified")
+
+
+class Context:
+    """One request. Slots only; optional parts stay None until somebody needs them."""
+
+    __slots__ = (
+        "bytes_sent",
+        "consumer",
+        "error",
+        "match",
+        "node",
+        "params",
+        "plan",
+        "receive",
+        "request",
+        "response",
+        "scope",
+        "server_send",
+        "snapshot",
+        "started",
+        "state",
+        "status",
+        "target",
+        "upstream",
+        "vars",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.server_send = send
+        self.request = request
+        self.started = 0.0
+        """Monotonic time of arrival."""
+        self.match: Match
+        self.plan: Plan
+        """The hooks in force now: global rules only until the route's plugins are chosen."""
+        self.target: Target
+        """What will answer; traffic-split replaces it during access."""
+        self.snapshot: Any = None
+        self.params: dict[str, str] | None = None
+        """Path parameters by name."""
+        self.response: ResponseHead | None = None
+        self.status = 0
+        """Status of the started response; 0 while nothing was sent. 101 for a WebSocket."""
+        self.bytes_sent = 0
+        """Response body bytes sent so far (counted only when some plugin observes responses)."""
+        self.node: Any = None
+        """The picked upstream node (upstream.node.Node), or None for the local app."""
+        self.upstream: Any = None
+        """What the exchange with the upstream measured (proxy.exchange.Exchange), or None."""
+        self.consumer: Consumer | None = None
+        self.vars: dict[str, Any] | None = None
+        """Variables set by plugins; they win over the built-in ones of the same name."""
+        self.state: dict[Any, Any] | None = None
+        """Per-request notes of plugins, keyed by the plugin instance."""
+        self.error: BaseException | None = None
+
+    @property
+    def is_websocket(self) -> bool:
+        return bool(self.scope["type"] == "websocket")
+
+    def set_var(self, name: str, value: Any) -> None:
+        """Set a variable that templates, expressions and logs can read as ``$name``."""
+        if self.vars is None:
+            self.vars = {}
+        self.vars[name] = value
+
+    def note(self, owner: object, value: Any) -> None:
+        """Keep ``value`` for ``owner`` (a plugin instance) until the end of the request."""
+        if self.state is None:
+            self.state = {}
+        self.state[owner] = value
+
+    def noted(self, owner: object) -> Any:
+        """Return what ``owner`` noted, or None."""
+        return None if self.state is None else self.state.get(owner)
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send one ASGI message to the client, through the response phases of the plan."""
+        if self.plan.observes_response:
+            return self._observed_send(message)
+        return self.server_send(message)
+
+    async def reply(self, reply: Response) -> None:
+        """Answer with a complete reply, through the response phases like any other answer."""
+        headers = list(reply.headers)
+        body = reply.body
+        if reply.status >= 200 and reply.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        if self.is_websocket:
+            await self._refuse_websocket(reply.status, headers, body)
+            return
+        if self.request.method == "HEAD":
+            body = b""
+        start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": body})
+
+    def app_scope(self) -> Scope:
+        """Return the scope for an ASGI app: the server's, or a copy with the edits of plugins."""
+        request, scope = self.request, self.scope
+        filtered = bool(self.plan.body_filters)
+        if (
+            not filtered
+            and request.headers.raw is scope["headers"]
+            and request.path == scope["path"]
+            and request.query is scope.get("query_string", b"")
+            and request.method is scope.get("method", request.method)
+            and request.client is (scope.get("client") or request.client)
+            and request.scheme is scope.get("scheme", request.scheme)
+        ):
+            return scope
+        copy = {
+            **scope,
+            "path": request.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "raw_path": request.target,
+            "query_string": request.query,
+            "headers": request.headers.raw,
+            "client": request.client,
+            "scheme": request.scheme,
+        }
+        if "method" in scope:
+            copy["method"] = request.method
+        if filtered and "extensions" in scope:
+            copy["extensions"] = {
+                name: value
+                for name, value in (scope["extensions"] or {}).items()
+                if name not in _BODY_BYPASSES
+            }
+        return copy
+
+    def adopt(self, scope: Scope) -> None:
+        """Take over what an ASGI middleware changed in its scope, before the target answers."""
+        request = self.request
+        if scope["headers"] is not request.headers.raw:
+            request.headers = Headers(scope["headers"])
+        if scope["path"] != request.path:
+            request.rewrite_path(scope["path"])
+        request.query = scope.get("query_string", request.query)
+        request.method = scope.get("method", request.method)
+
+    async def read_body(self, max_bytes: int | None = None) -> bytes:
+        """Read the whole request body and keep it, so that the target reads it again.
+
+        Raises DownstreamError 413 when it is larger than ``max_bytes``, ClientGone when the client
+        leaves before its end.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                raise ClientGone("client left while sending its request")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if max_bytes is not None and size > max_bytes:
+                raise DownstreamError(f"request body larger than {max_bytes} bytes", status=413)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        body = b"".join(chunks)
+        self.replace_body(body)
+        return body
+
+    def replace_body(self, body: bytes) -> None:
+        """Let the target read ``body`` instead of what is left of the client's."""
+        rest = self.receive
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            return pending.pop() if pending else await rest()
+
+        self.receive = receive
+
+    async def _observed_send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._send_body(message)
+        elif kind in ("http.response.start", "websocket.http.response.start"):
+            await self._send_head(message, message["status"])
+        elif kind == "websocket.accept":
+            await self._send_head(message, 101)
+        else:
+            if kind == "websocket.close" and not self.status:
+                self.status = 403
+            await self.server_send(message)
+
+    async def _send_head(self, message: Message, status: int) -> None:
+        head = ResponseHead(
+            status, Headers(list(message.get("headers", ())), owned=True), self.upstream is not None
+        )
+        self.response = head
+        for hook in self.plan.header_filter:
+            try:
+                hook(self)
+            except Exception:
+                logger.exception("header_filter of %r failed", hook)
+        self.status = head.status
+        out = {**message, "headers": head.headers.raw}
+        if "status" in out:
+            out["status"] = head.status
+        await self.server_send(out)
+
+    async def _send_body(self, message: Message) -> None:
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        for hook in self.plan.body_filters:
+            try:
+                chunk = hook(self, chunk, not more)
+            except Exception:
+                logger.exception("body filter %r failed", hook)
+        self.bytes_sent += len(chunk)
+        if chunk or not more:
+            await self.server_send({**message, "body": chunk})
+
+    async def _refuse_websocket(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        if "websocket.http.response" not in self.scope.get("extensions", ()):
+            await self.send({"type": "websocket.close", "code": 1008})
+            return
+        start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+        await self.send(start)
+        await self.send({"type": "websocket.http.response.body", "body": body})

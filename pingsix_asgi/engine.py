@@ -1,0 +1,102 @@
+"""One request through the phases, top to bottom. Read this file first.
+
+It knows no router and no upstream: a Match says which plan and which target, a Target answers.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from .context import CONTEXT_KEY, Context, Match
+from .errors import ClientGone, PluginError, RequestError
+from .http.response import Response, error_page
+from .plugin.plan import Plan, run
+
+logger = logging.getLogger("pingsix_asgi.engine")
+
+
+async def serve(ctx: Context, match: Match) -> None:
+    """Answer one HTTP request or WebSocket handshake that was matched.
+
+    A RequestError before the response started is answered with its status; after that it goes on
+    to the server, which aborts the connection. What the wrapped app raises always goes on.
+    """
+    ctx.match = match
+    ctx.target = match.target
+    ctx.plan = plan = match.plan
+    try:
+        reply = await _request_phases(ctx, plan) if plan.touches_request else None
+        if reply is None:
+            reply = ctx.target.prepare(ctx)
+        if reply is None and ctx.plan.before_proxy:
+            reply = await run(ctx.plan.before_proxy, "before_proxy", ctx)
+        if reply is None:
+            await _exchange(ctx)
+        else:
+            await ctx.reply(reply)
+    except RequestError as error:
+        ctx.error = error
+        await _answer_error(ctx, error)
+    except BaseException as error:
+        ctx.error = error
+        raise
+    finally:
+        if ctx.plan.log:
+            _log(ctx)
+
+
+async def _request_phases(ctx: Context, plan: Plan) -> Response | None:
+    reply = None
+    if plan.global_rewrite:
+        if plan.outer is not None:
+            ctx.plan = plan.outer  # an exit here is seen by the global plugins only
+        reply = await run(plan.global_rewrite, "rewrite", ctx)
+        if reply is not None:
+            return reply
+        ctx.plan = plan
+    if plan.rewrite:
+        reply = await run(plan.rewrite, "rewrite", ctx)
+        if reply is not None:
+            return reply
+    if ctx.consumer is not None:
+        ctx.plan = plan = ctx.match.plan_for(ctx.consumer)
+        reply = await run(plan.consumer_rewrite, "rewrite", ctx)
+        if reply is not None:
+            return reply
+    return await run(plan.access, "access", ctx) if plan.access else None
+
+
+async def _exchange(ctx: Context) -> None:
+    plan = ctx.plan
+    send = ctx.send if plan.observes_response else ctx.server_send
+    if plan.middleware is None:
+        await ctx.target(ctx, ctx.receive, send)
+    else:
+        scope = {**ctx.app_scope(), CONTEXT_KEY: ctx}
+        await plan.middleware(scope, ctx.receive, send)
+
+
+async def _answer_error(ctx: Context, error: RequestError) -> None:
+    """Turn an error into a reply, or let the server abort a response that already started."""
+    if isinstance(error, PluginError):
+        logger.error("%s", error, exc_info=error.__cause__)
+    else:
+        logger.warning(
+            "%s %s: %s: %s", ctx.request.method, ctx.request.path, type(error).__name__, error
+        )
+    if isinstance(error, ClientGone):
+        ctx.status = ctx.status or error.status
+    elif ctx.status:
+        raise error
+    else:
+        await ctx.reply(error_page(error.status))
+
+
+def _log(ctx: Context) -> None:
+    if not ctx.status:
+        ctx.status = 500 if isinstance(ctx.error, Exception) else 499
+    for hook in ctx.plan.log:
+        try:
+            hook(ctx)
+        except Exception:
+            logger.exception("log hook %r failed", hook)

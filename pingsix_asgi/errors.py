@@ -1,0 +1,106 @@
+"""Every error of the gateway, as one tree.
+
+Configuration errors never occur on the request path; request errors carry the HTTP status a client
+gets. A foreign exception is mapped to this tree where the foreign call is made, and nowhere else.
+"""
+
+from __future__ import annotations
+
+
+class PingSIXError(Exception):
+    """Root of the tree; never raised itself."""
+
+
+class ConfigError(PingSIXError):
+    """A configuration, or the place it comes from, is unusable."""
+
+
+class SchemaError(ConfigError):
+    """A resource or plugin conf is invalid.
+
+    ``kind`` and ``id`` name the resource, ``path`` the field inside it (dotted, "" for the whole).
+    """
+
+    def __init__(self, message: str, *, kind: str = "", id: str = "", path: str = "") -> None:
+        where = f"{kind}/{id}" if id else kind
+        super().__init__(": ".join(part for part in (where, path, message) if part))
+        self.kind, self.id, self.path, self.message = kind, id, path, message
+
+
+class ReferenceMissing(SchemaError):
+    """A resource names a service, upstream, plugin config… that does not exist."""
+
+
+class SourceError(ConfigError):
+    """A configuration source (file, environment, etcd) cannot be read; worth a retry."""
+
+
+class RequestError(PingSIXError):
+    """A request cannot be answered normally.
+
+    Raised before the response started it is answered with ``status`` through the response phases;
+    after that the connection is aborted, so that a client never takes a part for the whole.
+    """
+
+    status = 500
+
+    def __init__(self, message: str = "", *, status: int | None = None) -> None:
+        super().__init__(message)
+        if status is not None:
+            self.status = status
+
+
+class DownstreamError(RequestError):
+    """The client sent nonsense or too much."""
+
+    status = 400
+
+
+class ClientGone(DownstreamError):
+    """The client left before it got the answer: nothing is sent, 499 is logged."""
+
+    status = 499
+
+
+class UpstreamError(RequestError):
+    """Root of what upstreams do to us."""
+
+    status = 502
+
+
+class ConnectError(UpstreamError):
+    """No connection could be made; nothing was sent."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """``step`` ("connect", "send" or "read") ran out of time."""
+
+    status = 504
+
+    def __init__(self, step: str, message: str = "") -> None:
+        super().__init__(message or f"upstream {step} timeout")
+        self.step = step
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The upstream broke the protocol, or closed before its answer was complete."""
+
+
+class NoUpstream(UpstreamError):
+    """The upstream has no node: none is configured, or no name resolves."""
+
+    status = 503
+
+
+class NoNode(UpstreamError):
+    """Every node is out or was already tried."""
+
+
+class PluginError(RequestError):
+    """A plugin hook raised; the cause is kept in ``__cause__``."""
+
+    status = 500
+
+    def __init__(self, plugin: str, phase: str) -> None:
+        super().__init__(f"plugin {plugin} failed in {phase}")
+        self.plugin, self.phase = plugin, phase

@@ -1,0 +1,1 @@
+"""Pure bytes, no I/O: headers, paths, queries, cookies, replies."""

@@ -1,0 +1,1 @@
+"""The plugins: one file each, and each an ASGI middleware on its own."""

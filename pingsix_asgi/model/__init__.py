@@ -1,0 +1,1 @@
+"""One frozen pydantic model per resource; field names are APISIX's."""

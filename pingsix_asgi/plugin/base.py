@@ -1,0 +1,128 @@
+"""The contract of a plugin: a name, a priority, a validated conf, and hooks for phases.
+
+Request hooks (rewrite, access, before_proxy) may be ``def`` or ``async def`` and return None to go
+on or a Response to answer. Response hooks are plain ``def``. The compiler drops every hook a class
+does not override, so an unused phase costs nothing. A response hook never assumes that the
+plugin's own request hook ran: somebody may have answered first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+
+from ..clock import Clock
+from ..context import Context, Target
+from ..http.response import Response
+from ..model.base import Model
+from ..types import JSON, ASGIApp
+
+Reply: TypeAlias = Response | None
+T = TypeVar("T")
+
+Phase: TypeAlias = Literal[
+    "rewrite",
+    "access",
+    "before_proxy",
+    "header_filter",
+    "body_filter",
+    "delayed_body_filter",
+    "log",
+]
+REQUEST_PHASES: tuple[Phase, ...] = ("rewrite", "access", "before_proxy")
+RESPONSE_PHASES: tuple[Phase, ...] = (
+    "header_filter",
+    "body_filter",
+    "delayed_body_filter",
+    "log",
+)
+
+
+class PluginConf(Model):
+    """Base of plugin confs: frozen, strict types, unknown fields refused."""
+
+
+class EmptyConf(PluginConf):
+    """A conf without options."""
+
+
+class Host(Protocol):
+    """What a plugin instance may ask of the gateway it runs in."""
+
+    owner: str
+    """Key of the resource that holds the conf, e.g. "routes/1"; "" for a lone plugin."""
+    clock: Clock
+
+    def metadata(self) -> PluginConf | None:
+        """Return this plugin's plugin_metadata, validated by its ``Metadata`` class, or None."""
+
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the object kept under ``key``, made on first use; it outlives snapshots.
+
+        An object with ``async def aclose()`` is closed when the gateway stops.
+        """
+
+    def target(self, upstream: JSON) -> Target:
+        """Compile an inline upstream (a dict) or find one by id (a string).
+
+        Raises ReferenceMissing or SchemaError.
+        """
+
+    def consumers(self, plugin: str) -> Any:
+        """Return the index of consumers by their credential for this auth plugin."""
+
+
+class Plugin:
+    """One instance per (owner, conf): a pure function of its conf, shared by all requests."""
+
+    name: ClassVar[str]
+    priority: ClassVar[int]
+    kind: ClassVar[Literal["", "auth"]] = ""
+    run_policy: ClassVar[Literal["", "prefer_route"]] = ""
+    encrypted: ClassVar[tuple[str, ...]] = ()
+    """Dotted paths of secret fields in Conf and ConsumerConf."""
+
+    Conf: ClassVar[type[PluginConf]] = EmptyConf
+    ConsumerConf: ClassVar[type[PluginConf] | None] = None
+    Metadata: ClassVar[type[PluginConf] | None] = None
+
+    def __init__(self, conf: Any) -> None:
+        """Do all work that depends only on ``conf``. Raises SchemaError (with ``path``) if bad."""
+
+    def setup(self, host: Host) -> None:
+        """Called once, after construction and before the first request."""
+
+    def rewrite(self, ctx: Context) -> Reply | Awaitable[Reply]:
+        """Run before routing is final: authentication, redirects, rewriting."""
+        raise NotImplementedError
+
+    def access(self, ctx: Context) -> Reply | Awaitable[Reply]:
+        """Run when the consumer is known: limits, restrictions, choice of the target."""
+        raise NotImplementedError
+
+    def before_proxy(self, ctx: Context) -> Reply | Awaitable[Reply]:
+        """Run when the node is picked and nothing was sent to it yet."""
+        raise NotImplementedError
+
+    def header_filter(self, ctx: Context) -> None:
+        """Edit ``ctx.response`` before it is sent; runs for every answer, ours included."""
+        raise NotImplementedError
+
+    def body_filter(self, ctx: Context, chunk: bytes, last: bool) -> bytes:
+        """Return what to send for ``chunk``; b"" to hold it back.
+
+        Call ``ctx.response.body_modified()`` in header_filter when the length may change.
+        """
+        raise NotImplementedError
+
+    def delayed_body_filter(self, ctx: Context, chunk: bytes, last: bool) -> bytes:
+        """As body_filter, after every plugin's body_filter."""
+        raise NotImplementedError
+
+    def log(self, ctx: Context) -> None:
+        """Run once per request, however it ended; must not block."""
+        raise NotImplementedError
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Put an ASGI middleware between before_proxy and the target."""
+        raise NotImplementedError

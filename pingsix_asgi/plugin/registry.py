@@ -1,0 +1,76 @@
+"""Find plugin classes by name: given in code, shipped with the gateway, or from an entry point.
+
+``middleware/<name>.py`` is imported when a configuration first names the plugin, so unused plugins
+cost no start-up and no list is edited to add one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import ReferenceMissing
+from .base import Plugin
+
+ENTRY_POINT_GROUP = "pingsix_asgi.plugins"
+_PACKAGE = "pingsix_asgi.middleware"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_ALIASES = {"cache": "proxy-cache"}
+"""PingSIX's names for plugins that APISIX calls otherwise; both share one class."""
+
+
+class Registry:
+    """Plugin classes by name; classes given in code win over shipped ones."""
+
+    def __init__(self, plugins: Iterable[type[Plugin]] = ()) -> None:
+        self._classes = {plugin.name: plugin for plugin in plugins}
+
+    def find(self, name: str) -> type[Plugin]:
+        """Return the class for ``name``. Raises ReferenceMissing when nothing provides it."""
+        found = self._classes.get(name) or _shipped(name) or _from_entry_point(name)
+        if found is None:
+            raise ReferenceMissing(f"unknown plugin [{name}]")
+        self._classes[name] = found
+        return found
+
+    def names(self) -> list[str]:
+        """Return the names of all plugins that can be found, sorted by priority, highest first."""
+        names = set(self._classes)
+        names.update(_shipped_names())
+        names.update(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
+        return sorted(names, key=lambda name: (-self.find(name).priority, name))
+
+
+def _shipped(name: str) -> type[Plugin] | None:
+    if not _NAME.fullmatch(name):
+        return None
+    module_name = f"{_PACKAGE}.{_ALIASES.get(name, name).replace('-', '_')}"
+    if find_spec(module_name) is None:
+        return None
+    module = import_module(module_name)
+    for value in vars(module).values():
+        if (
+            isinstance(value, type)
+            and issubclass(value, Plugin)
+            and value.__dict__.get("name") == name
+        ):
+            return value
+    return None
+
+
+def _shipped_names() -> set[str]:
+    package = import_module(_PACKAGE)
+    files = (path for folder in package.__path__ for path in Path(folder).glob("[a-z]*.py"))
+    return {path.stem.replace("_", "-") for path in files}
+
+
+def _from_entry_point(name: str) -> type[Plugin] | None:
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        loaded = point.load()
+        if isinstance(loaded, type) and issubclass(loaded, Plugin):
+            return loaded
+    return None

@@ -1,0 +1,1 @@
+"""What answers a request: the wrapped app, or an upstream node over the network."""

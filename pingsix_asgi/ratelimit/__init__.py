@@ -1,0 +1,1 @@
+"""Algorithms and counters shared by the limit-* plugins."""

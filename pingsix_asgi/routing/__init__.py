@@ -1,0 +1,1 @@
+"""From a request to the one route that answers it."""

@@ -1,0 +1,1 @@
+"""Resources compiled into one immutable view, and what outlives it."""

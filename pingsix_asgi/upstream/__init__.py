@@ -1,0 +1,1 @@
+"""Nodes and which of them to use: balancing, health, discovery."""
