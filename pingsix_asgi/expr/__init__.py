@@ -1,1 +1,1 @@
-"""Variables, expressions and templates: text of a configuration compiled to functions of a request."""
+"""Variables, expressions and templates: configuration text compiled to functions."""
