@@ -1,0 +1,1 @@
+"""Secrets: encrypted at rest, redacted on read, or kept elsewhere and referred to."""

@@ -1,0 +1,111 @@
+"""Which fields of a resource are secret, and one walk over them for every purpose.
+
+Encrypting, decrypting, redacting and restoring are the same walk with another function, so no
+secret can be covered by one of them and forgotten by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..errors import ReferenceMissing
+from ..plugin.base import Plugin
+from ..plugin.registry import Registry
+from ..types import JSON
+
+REDACTED = "***"
+
+Path: TypeAlias = tuple[str | int, ...]
+Change: TypeAlias = Callable[[Path, str], str]
+
+_UPSTREAM = (("tls", "client_key"),)
+_OWN: dict[str, tuple[tuple[str, ...], ...]] = {
+    "ssls": (("key",), ("keys",)),
+    "upstreams": _UPSTREAM,
+    "routes": (("upstream", "tls", "client_key"),),
+    "services": (("upstream", "tls", "client_key"),),
+    "secrets": (("token",), ("secret_access_key",), ("auth_config", "private_key")),
+}
+
+
+def change_secrets(kind: str, document: JSON, registry: Registry, change: Change) -> JSON:
+    """Return a copy of the document with ``change(path, value)`` in place of each secret string.
+
+    Documents of the wrong shape pass unchanged: judging them is the validation's work.
+    """
+    if not isinstance(document, dict):
+        return document
+    result = document
+    for path in _OWN.get(kind, ()):
+        result = _apply(result, path, (), change)
+    plugins = result.get("plugins")
+    if isinstance(plugins, dict):
+        changed = {name: _plugin(name, conf, registry, change) for name, conf in plugins.items()}
+        result = {**result, "plugins": changed}
+    return result
+
+
+def encrypt(kind: str, document: JSON, registry: Registry, seal: Callable[[str], str]) -> JSON:
+    """Seal every secret that is not a reference (``$env://``, ``$secret://``)."""
+
+    def change(path: Path, value: str) -> str:
+        return value if is_reference(value) else seal(value)
+
+    return change_secrets(kind, document, registry, change)
+
+
+def redact(kind: str, document: JSON, registry: Registry) -> JSON:
+    """Replace every secret by ``***``; references stay readable."""
+
+    def change(path: Path, value: str) -> str:
+        return value if is_reference(value) else REDACTED
+
+    return change_secrets(kind, document, registry, change)
+
+
+def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON:
+    """Put the stored secret back wherever the document has ``***`` at the same path.
+
+    This makes read, edit, write safe. Where nothing is stored ``***`` is taken literally.
+    """
+    known: dict[Path, str] = {}
+
+    def remember(path: Path, value: str) -> str:
+        known[path] = value
+        return value
+
+    def change(path: Path, value: str) -> str:
+        return known.get(path, value) if value == REDACTED else value
+
+    change_secrets(kind, stored, registry, remember)
+    return change_secrets(kind, document, registry, change)
+
+
+def is_reference(value: str) -> bool:
+    """Tell whether a value names a secret kept elsewhere."""
+    return value[:10].lower().startswith(("$env://", "$secret://"))
+
+
+def _plugin(name: str, conf: JSON, registry: Registry, change: Change) -> JSON:
+    try:
+        plugin: type[Plugin] = registry.find(name)
+    except ReferenceMissing:
+        return conf
+    for dotted in plugin.encrypted:
+        conf = _apply(conf, tuple(dotted.split(".")), ("plugins", name), change)
+    return conf
+
+
+def _apply(node: JSON, path: tuple[str, ...], at: Path, change: Change) -> JSON:
+    """Follow ``path``; lists on the way, and maps or lists at its end, are changed item by item."""
+    if isinstance(node, list):
+        return [_apply(item, path, (*at, index), change) for index, item in enumerate(node)]
+    if not path:
+        if isinstance(node, dict):
+            return {key: _apply(item, (), (*at, key), change) for key, item in node.items()}
+        return change(at, node) if isinstance(node, str) else node
+    if not isinstance(node, dict) or path[0] not in node:
+        return node
+    name = path[0]
+    return {**node, name: _apply(node[name], path[1:], (*at, name), change)}

@@ -1,0 +1,159 @@
+"""Encryption at rest, the walk over secret fields, and references."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pingsix_asgi.errors import ConfigError, SourceError
+from pingsix_asgi.plugin.base import Plugin, PluginConf
+from pingsix_asgi.plugin.registry import Registry
+from pingsix_asgi.secrets.fields import encrypt, redact, restore
+from pingsix_asgi.secrets.keyring import DecryptionError, Keyring
+from pingsix_asgi.secrets.references import References
+
+
+class Secretive(Plugin):
+    """A plugin with secrets in a string, a list and a map."""
+
+    name = "secretive"
+    priority = 1
+    encrypted = ("key", "keys", "auth.header")
+
+    class Conf(PluginConf):
+        key: str = ""
+
+
+REGISTRY = Registry([Secretive])
+OLD, NEW = Keyring(["old-key"]), Keyring(["new-key", "old-key"])
+ROUTE = {
+    "uri": "/x",
+    "upstream": {"nodes": {"a:1": 1}, "tls": {"client_cert": "C", "client_key": "K"}},
+    "plugins": {
+        "secretive": {"key": "k1", "keys": ["a", "$ENV://B"], "auth": {"header": {"x": "y"}}},
+        "unknown": {"key": "not ours"},
+    },
+}
+
+
+@given(st.text())
+@settings(max_examples=50, deadline=None)
+def test_what_is_sealed_opens_again_also_after_rotation(text: str) -> None:
+    sealed = OLD.encrypt(text)
+    assert sealed.startswith("$pingsix-enc:v1$")
+    assert OLD.encrypt(sealed) == sealed or text.startswith("$pingsix-enc:")
+    if not text.startswith("$pingsix-enc:"):
+        assert OLD.decrypt(sealed) == text
+        assert NEW.decrypt(sealed) == text
+
+
+def test_a_retired_key_no_longer_opens() -> None:
+    with pytest.raises(DecryptionError, match="no key"):
+        Keyring(["new-key"]).decrypt(OLD.encrypt("x"))
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("$pingsix-enc:v9$AAAA", "version"),
+        ("$pingsix-enc:v1$!!", "base64"),
+        ("$pingsix-enc:v1$AAAA", "too short"),
+    ],
+)
+def test_damaged_envelopes_say_what_is_wrong(value: str, why: str) -> None:
+    with pytest.raises(DecryptionError, match=why):
+        OLD.decrypt(value)
+
+
+def test_values_written_by_apisix_are_read() -> None:
+    key = b"edd1c9f0985e76a2"
+    plain = b"s3cret"
+    padded = plain + bytes([16 - len(plain)]) * (16 - len(plain))
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(key)).encryptor()
+    stored = base64.b64encode(encryptor.update(padded) + encryptor.finalize()).decode()
+    assert Keyring([key.decode()]).decrypt(stored) == "s3cret"
+    assert Keyring([key.decode()]).decrypt("plain text") == "plain text"
+
+
+@pytest.mark.parametrize("entries", [[], ["a", ""]])
+def test_a_useless_keyring_is_refused(entries: list[str]) -> None:
+    with pytest.raises(ConfigError, match="keyring"):
+        Keyring(entries)
+
+
+def test_every_secret_is_sealed_and_nothing_else() -> None:
+    sealed = encrypt("routes", ROUTE, REGISTRY, lambda value: f"<{value}>")
+    assert sealed["upstream"]["tls"] == {"client_cert": "C", "client_key": "<K>"}
+    assert sealed["plugins"]["secretive"] == {
+        "key": "<k1>",
+        "keys": ["<a>", "$ENV://B"],
+        "auth": {"header": {"x": "<y>"}},
+    }
+    assert sealed["plugins"]["unknown"] == {"key": "not ours"}
+    assert ROUTE["plugins"]["secretive"]["key"] == "k1"  # type: ignore[index]
+
+
+def test_read_edit_write_keeps_secrets_that_were_not_touched() -> None:
+    shown = redact("routes", ROUTE, REGISTRY)
+    assert "k1" not in json.dumps(shown)
+    edited = {**shown, "uri": "/y"}
+    assert restore("routes", edited, ROUTE, REGISTRY) == {**ROUTE, "uri": "/y"}
+
+
+class FakeManager:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def fetch(self, path: str) -> str:
+        self.asked.append(path)
+        if path == "bad/key":
+            raise SourceError("no")
+        return f"value of {path}"
+
+
+class FakeClock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+async def test_references_are_resolved_cached_and_left_as_text_when_missing() -> None:
+    clock, manager = FakeClock(), FakeManager()
+    references = References({"A": "one", "J": '{"k":"two"}'}, clock)
+    managers: Any = {"vault/1": manager}
+    document = {
+        "a": "$env://A",
+        "b": ["$ENV://J/k", "$env://J/none", "$env://NONE", "plain"],
+        "c": {"d": "$secret://vault/1/jack/key", "e": "$secret://vault/1/bad/key"},
+        "f": "$secret://vault/9/x/y",
+    }
+    expected = {
+        "a": "one",
+        "b": ["two", "$env://J/none", "$env://NONE", "plain"],
+        "c": {"d": "value of jack/key", "e": "$secret://vault/1/bad/key"},
+        "f": "$secret://vault/9/x/y",
+    }
+    assert await references.resolve(document, managers) == expected
+    assert await references.resolve(document, managers) == expected
+    assert manager.asked == ["jack/key", "bad/key"]
+    clock.now = 61
+    await references.resolve(document, managers)
+    assert manager.asked == ["jack/key", "bad/key", "bad/key"]
+    clock.now = 301
+    await references.resolve(document, managers)
+    assert manager.asked.count("jack/key") == 2
+
+
+async def test_a_document_without_references_is_returned_itself() -> None:
+    document = {"a": ["$not a reference", 1]}
+    assert await References({}).resolve(document, {}) is document
