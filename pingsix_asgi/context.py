@@ -122,6 +122,9 @@ class ResponseHead:
         self.headers.remove(b"content-length", b"content-encoding", b"etag", b"last-modified")
 
 
+NO_RESPONSE = ResponseHead(0, Headers([]), from_upstream=False)
+
+
 class Context:
     """One request. Slots only; optional parts stay None until somebody needs them."""
 
@@ -162,7 +165,8 @@ class Context:
         self.snapshot: Any = None
         self.params: dict[str, str] | None = None
         """Path parameters by name."""
-        self.response: ResponseHead | None = None
+        self.response = NO_RESPONSE
+        """The response under way, in response phases; status 0 before."""
         self.status = 0
         """Status of the started response; 0 while nothing was sent. 101 for a WebSocket."""
         self.bytes_sent = 0

@@ -48,7 +48,6 @@ class Recorder(Plugin):
 
     def header_filter(self, ctx: Context) -> None:
         self._note("header")
-        assert ctx.response is not None
         ctx.response.headers.append(b"x-seen", self.label.encode())
 
     def body_filter(self, ctx: Context, chunk: bytes, last: bool) -> bytes:

@@ -1,0 +1,101 @@
+"""Take the client's address from a header or argument that a trusted proxy set."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from ..context import Context
+from ..errors import SchemaError
+from ..expr.variables import getter
+from ..plugin.base import Plugin, PluginConf, Reply
+
+logger = logging.getLogger("pingsix_asgi.plugins.real_ip")
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class RealIp(Plugin):
+    """Replace ``remote_addr`` and ``remote_port`` for everything after this plugin.
+
+    Without ``trusted_addresses`` every peer is believed. For X-Forwarded-For the last element
+    counts, or with ``recursive`` the last one that is not a trusted proxy.
+    Source: apisix/plugins/real-ip.lua.
+    """
+
+    name = "real-ip"
+    priority = 23000
+
+    class Conf(PluginConf):
+        source: Annotated[str, Field(min_length=1)]
+        trusted_addresses: Annotated[list[str], Field(min_length=1)] | None = None
+        recursive: bool = False
+
+    def __init__(self, conf: Conf) -> None:
+        self._source = getter(conf.source)
+        self._is_forwarded_for = conf.source == "http_x_forwarded_for"
+        self._trusted = _networks(conf.trusted_addresses) if conf.trusted_addresses else None
+        self._recursive = conf.recursive and self._trusted is not None
+
+    def rewrite(self, ctx: Context) -> Reply:
+        if self._trusted is not None and not self._is_trusted(ctx.request.client[0]):
+            return None
+        text = self._forwarded_for(ctx) if self._is_forwarded_for else self._source(ctx)
+        if not text:
+            return None
+        client = parse_address(str(text).strip())
+        if client is None:
+            logger.warning("bad address %r", text)
+            return None
+        address, port = client
+        ctx.request.client = (address, port if port is not None else ctx.request.client[1])
+        return None
+
+    def _forwarded_for(self, ctx: Context) -> str | None:
+        lines = ctx.request.headers.getlist(b"x-forwarded-for")
+        if not lines:
+            return None
+        hops = [hop.strip() for hop in lines[-1].decode("latin-1").split(",")]
+        if self._recursive:
+            while len(hops) > 1 and self._is_trusted(hops[-1]):
+                hops.pop()
+        return hops[-1]
+
+    def _is_trusted(self, text: str) -> bool:
+        parsed = parse_address(text)
+        if parsed is None:
+            return False
+        address = ipaddress.ip_address(parsed[0])
+        return any(address in network for network in self._trusted or ())
+
+
+def parse_address(text: str) -> tuple[str, int | None] | None:
+    """Split "1.2.3.4", "1.2.3.4:80", "::1" or "[::1]:80" into address and port; None if bad."""
+    host, port_text = text, ""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port_text = rest[1:] if rest.startswith(":") else rest
+    elif text.count(":") == 1:
+        host, _, port_text = text.partition(":")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if not port_text:
+        return host, None
+    if not (port_text.isdecimal() and 1 <= int(port_text) <= 65535):
+        return None
+    return host, int(port_text)
+
+
+def _networks(texts: list[str]) -> tuple[Network, ...]:
+    networks = []
+    for index, text in enumerate(texts):
+        try:
+            networks.append(ipaddress.ip_network(text, strict=False))
+        except ValueError as error:
+            raise SchemaError(str(error), path=f"trusted_addresses.{index}") from None
+    return tuple(networks)

@@ -1,0 +1,60 @@
+"""Allow or deny clients by their User-Agent."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ..context import Context
+from ..errors import SchemaError
+from ..http.response import json_reply
+from ..plugin.base import Plugin, PluginConf, Reply
+
+Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+
+class UaRestriction(Plugin):
+    """Match every User-Agent line against an allow list or a deny list of patterns.
+
+    Several lines: one allowed line allows, one denied line denies.
+    Source: apisix/plugins/ua-restriction.lua.
+    """
+
+    name = "ua-restriction"
+    priority = 2999
+
+    class Conf(PluginConf):
+        bypass_missing: bool = False
+        allowlist: Patterns | None = None
+        denylist: Patterns | None = None
+        message: Annotated[str, Field(min_length=1, max_length=1024)] = "Not allowed"
+
+        @model_validator(mode="after")
+        def _one_list(self) -> Self:
+            if (self.allowlist is None) == (self.denylist is None):
+                raise ValueError("exactly one of allowlist and denylist is required")
+            return self
+
+    def __init__(self, conf: Conf) -> None:
+        self._allow = conf.allowlist is not None
+        self._pattern = _any_of(conf.allowlist or conf.denylist or [], "allowlist", "denylist")
+        self._bypass_missing = conf.bypass_missing
+        self._reply = json_reply(403, {"message": conf.message})
+
+    def access(self, ctx: Context) -> Reply:
+        agents = ctx.request.headers.getlist(b"user-agent")
+        if not agents:
+            return None if self._bypass_missing else self._reply
+        matched = any(self._pattern.search(agent.decode("latin-1").strip()) for agent in agents)
+        return None if matched == self._allow else self._reply
+
+
+def _any_of(patterns: list[str], *fields: str) -> re.Pattern[str]:
+    try:
+        for pattern in patterns:
+            re.compile(pattern)
+    except re.error as error:
+        raise SchemaError(f"bad regex {pattern!r}: {error}", path="|".join(fields)) from None
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))

@@ -1,0 +1,52 @@
+"""Refuse requests whose URI matches a pattern."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from ..context import Context
+from ..errors import SchemaError
+from ..http.response import error_page, json_reply
+from ..plugin.base import Plugin, PluginConf, Reply
+
+
+class UriBlocker(Plugin):
+    """Search the request URI, query included, for any of the patterns.
+
+    The path is the decoded, canonical one that routes match.
+    Source: apisix/plugins/uri-blocker.lua.
+    """
+
+    name = "uri-blocker"
+    priority = 2900
+
+    class Conf(PluginConf):
+        block_rules: Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1)
+        ]
+        rejected_code: Annotated[int, Field(ge=200)] = 403
+        rejected_msg: Annotated[str, Field(min_length=1)] | None = None
+        case_insensitive: bool = False
+
+    def __init__(self, conf: Conf) -> None:
+        flags = re.IGNORECASE if conf.case_insensitive else 0
+        for index, rule in enumerate(conf.block_rules):
+            try:
+                re.compile(rule)
+            except re.error as error:
+                raise SchemaError(f"bad regex: {error}", path=f"block_rules.{index}") from None
+        self._blocked = re.compile("|".join(f"(?:{rule})" for rule in conf.block_rules), flags)
+        self._reply = (
+            json_reply(conf.rejected_code, {"error_msg": conf.rejected_msg})
+            if conf.rejected_msg
+            else error_page(conf.rejected_code)
+        )
+
+    def rewrite(self, ctx: Context) -> Reply:
+        uri = ctx.request.path
+        if ctx.request.query:
+            uri = f"{uri}?{ctx.request.query.decode('latin-1')}"
+        return self._reply if self._blocked.search(uri) else None
