@@ -16,6 +16,7 @@ from ..context import Context, Target
 from ..http.response import Response
 from ..model.base import Model
 from ..types import JSON, ASGIApp
+from .consumer import Consumers
 
 Reply: TypeAlias = Response | None
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Host(Protocol):
         Raises ReferenceMissing or SchemaError.
         """
 
-    def consumers(self, plugin: str) -> Any:
+    def consumers(self, plugin: str) -> Consumers:
         """Return the index of consumers by their credential for this auth plugin."""
 
 
@@ -84,6 +85,9 @@ class Plugin:
 
     Conf: ClassVar[type[PluginConf]] = EmptyConf
     ConsumerConf: ClassVar[type[PluginConf] | None] = None
+    """Auth plugins: what a consumer or credential holds for this plugin."""
+    consumer_key: ClassVar[str] = ""
+    """Auth plugins: the field of ConsumerConf by which a consumer is found, unique among all."""
     Metadata: ClassVar[type[PluginConf] | None] = None
 
     def __init__(self, conf: Any) -> None:
