@@ -1,0 +1,1 @@
+"""Measuring programs behind ``scripts/bench``; nothing here is installed or timed by the tests."""
