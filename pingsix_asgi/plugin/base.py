@@ -9,7 +9,8 @@ plugin's own request hook ran: somebody may have answered first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from importlib import import_module
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from ..clock import Clock
 from ..context import Context, Target
@@ -74,7 +75,12 @@ class Host(Protocol):
 
 
 class Plugin:
-    """One instance per (owner, conf): a pure function of its conf, shared by all requests."""
+    """One instance per (owner, conf): a pure function of its conf, shared by all requests.
+
+    Called with an ASGI app instead of a conf, as frameworks do with a middleware class
+    (``app.add_middleware(Cors, allow_origins="*")``), a plugin class gives that app wrapped:
+    ``adapters.as_middleware(cls)(app, **options)``.
+    """
 
     name: ClassVar[str]
     priority: ClassVar[int]
@@ -89,6 +95,15 @@ class Plugin:
     consumer_key: ClassVar[str] = ""
     """Auth plugins: the field of ConsumerConf by which a consumer is found, unique among all."""
     Metadata: ClassVar[type[PluginConf] | None] = None
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Make an instance, or wrap the app that was given in place of a conf."""
+        if args and callable(args[0]):
+            # Found by name: the adapter runs the engine, which this contract must not depend on.
+            adapters = import_module("pingsix_asgi.adapters")
+            wrapped: Self = adapters.as_middleware(cls)(*args, **options)
+            return wrapped  # not an instance of cls, so __init__ is not called on it
+        return super().__new__(cls)
 
     def __init__(self, conf: Any) -> None:
         """Do all work that depends only on ``conf``. Raises SchemaError (with ``path``) if bad."""
