@@ -95,6 +95,8 @@ class Plugin:
     consumer_key: ClassVar[str] = ""
     """Auth plugins: the field of ConsumerConf by which a consumer is found, unique among all."""
     Metadata: ClassVar[type[PluginConf] | None] = None
+    skips: frozenset[Phase] = frozenset()
+    """Phases this instance does not need after all; set by __init__ from the conf."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Make an instance, or wrap the app that was given in place of a conf."""

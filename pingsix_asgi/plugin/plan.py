@@ -33,7 +33,9 @@ class Step:
     """Wraps a hook for ``_meta`` filter, error_response and fail; None leaves hooks as they are."""
 
     def hook(self, phase: Phase) -> Callable[..., Any] | None:
-        """Return the hook for ``phase``, or None when the plugin's class does not override it."""
+        """Return the hook for ``phase``, or None when the plugin has or needs none."""
+        if phase in self.plugin.skips:
+            return None
         if getattr(type(self.plugin), phase) is getattr(Plugin, phase):
             return None
         method: Callable[..., Any] = getattr(self.plugin, phase)

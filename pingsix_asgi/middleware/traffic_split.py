@@ -1,0 +1,132 @@
+"""Send a share of the traffic to another upstream: canaries, blue-green, by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..context import Context, Target
+from ..errors import ReferenceMissing, SchemaError
+from ..expr.expression import compile_expression
+from ..http.response import Response, text_reply
+from ..model.base import Model
+from ..plugin.base import Host, Plugin, PluginConf, Reply
+
+
+class Condition(Model):
+    """One alternative of a rule's ``match``."""
+
+    vars: list[Any] | None = None
+
+
+class WeightedUpstream(Model):
+    """A share: an upstream by id or inline; with neither, the route's own target."""
+
+    upstream_id: str | int | None = None
+    upstream: dict[str, Any] | None = None
+    weight: Annotated[int, Field(ge=0)] = 1
+
+
+class Rule(Model):
+    """Shares of the requests that match."""
+
+    match: list[Condition] | None = None
+    vars: list[Any] | None = None
+    """PingSIX's way to write a match with one alternative."""
+    weighted_upstreams: Annotated[list[WeightedUpstream], Field(min_length=1, max_length=20)] = (
+        Field(default=[WeightedUpstream()])
+    )
+
+
+class TrafficSplit(Plugin):
+    """Choose the target of a request by weight, from the first rule that matches.
+
+    Shares are dealt by smooth weighted round robin, so weights 2:1:2 give exactly that over five
+    requests. Source: apisix/plugins/traffic-split.lua. Differs: an inline upstream may use every
+    upstream field.
+    """
+
+    name = "traffic-split"
+    priority = 966
+
+    class Conf(PluginConf):
+        rules: Annotated[list[Rule], Field(min_length=1)] | None = None
+
+    def __init__(self, conf: Conf) -> None:
+        self._rules = conf.rules or []
+        self._predicates = [_predicate(rule, index) for index, rule in enumerate(self._rules)]
+
+    def setup(self, host: Host) -> None:
+        self._splits = [
+            (predicate, _Shares([_share(host, item) for item in rule.weighted_upstreams]))
+            for predicate, rule in zip(self._predicates, self._rules, strict=True)
+        ]
+
+    def access(self, ctx: Context) -> Reply:
+        for predicate, shares in self._splits:
+            if shares.broken is not None:
+                return shares.broken
+            if predicate is None or predicate(ctx):
+                target = shares.next()
+                if target is not None:
+                    ctx.target = target
+                return None
+        return None
+
+
+@dataclass(slots=True)
+class _Share:
+    target: Target | None
+    """None: the route's own."""
+    weight: int
+    credit: int = 0
+    broken: Response | None = None
+
+
+class _Shares:
+    """Smooth weighted round robin over at most 20 shares."""
+
+    def __init__(self, shares: list[_Share]) -> None:
+        self._shares = [share for share in shares if share.weight > 0]
+        self._total = sum(share.weight for share in self._shares)
+        self.broken = next((share.broken for share in shares if share.broken), None)
+
+    def next(self) -> Target | None:
+        if not self._shares:
+            return None
+        best = self._shares[0]
+        for share in self._shares:
+            share.credit += share.weight
+            if share.credit > best.credit:
+                best = share
+        best.credit -= self._total
+        return best.target
+
+
+def _share(host: Host, item: WeightedUpstream) -> _Share:
+    if item.upstream_id is not None:
+        try:
+            return _Share(host.target(str(item.upstream_id)), item.weight)
+        except ReferenceMissing:
+            text = f"failed to fetch upstream info by upstream id: {item.upstream_id}"
+            return _Share(None, item.weight, broken=text_reply(500, text))
+    if item.upstream is not None:
+        return _Share(host.target(item.upstream), item.weight)
+    return _Share(None, item.weight)
+
+
+def _predicate(rule: Rule, index: int) -> Callable[[Context], bool] | None:
+    """Return the rule's condition, None when it has none. Raises SchemaError."""
+    documents = [condition.vars or [] for condition in rule.match or ()]
+    if rule.vars:
+        documents.append(rule.vars)
+    if not documents:
+        return None
+    try:
+        alternatives = [compile_expression(document) for document in documents]
+    except ValueError as error:
+        raise SchemaError(str(error), path=f"rules.{index}.match") from None
+    return lambda ctx: any(matches(ctx) for matches in alternatives)
