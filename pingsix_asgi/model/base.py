@@ -1,6 +1,7 @@
 """The base of every model, and how its validation errors read.
 
-Error texts follow APISIX's JSON schema validator, because clients and tests out there match them.
+Error texts follow APISIX's JSON schema validator, because clients and tests out there match them:
+they name the whole chain of fields, ``property "upstream" validation failed: property "type" …``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from ..errors import SchemaError
 from ..types import JSON
@@ -20,8 +22,11 @@ _JSON_TYPES = {
     "float": "number",
     "int": "integer",
     "list": "array",
+    "mapping": "object",
     "model": "object",
+    "set": "array",
     "string": "string",
+    "tuple": "array",
 }
 
 
@@ -33,41 +38,88 @@ class Model(BaseModel):
 
 def parse(model: type[M], document: JSON, *, kind: str = "", id: str = "", at: str = "") -> M:
     """Validate a document. Raises SchemaError for the first problem, naming its field."""
+    found = problems(model, document, kind=kind, id=id, at=at)
+    if isinstance(found, list):
+        raise found[0] from None
+    return found
+
+
+def problems(
+    model: type[M], document: JSON, *, kind: str = "", id: str = "", at: str = ""
+) -> M | list[SchemaError]:
+    """Validate a document: the model, or every problem found."""
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        path, message = explain(error)[0]
-        full = ".".join(part for part in (at, path) if part)
-        raise SchemaError(message, kind=kind, id=id, path=full) from None
+        return [
+            SchemaError(text, kind=kind, id=id, path=".".join(part for part in (at, path) if part))
+            for path, text in explain(error, document)
+        ]
 
 
-def explain(error: ValidationError) -> list[tuple[str, str]]:
-    """Return (dotted field path, text) for every problem found, in field order."""
-    return [_explain_one(item) for item in error.errors(include_url=False)]
+def explain(error: ValidationError, document: JSON = None) -> list[tuple[str, str]]:
+    """Return (dotted field path, text) for every problem found, in field order.
+
+    With the ``document``, the marks pydantic puts in a path for the branches of a union are
+    dropped, and only the first problem of a field is told.
+    """
+    found: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        where = _location(item, document)
+        path = ".".join(str(part) for part in where)
+        found.setdefault(path, _explain_one(item, where))
+    return list(found.items())
 
 
-def _explain_one(item: Any) -> tuple[str, str]:
-    path = [str(part) for part in item["loc"]]
-    where = ".".join(path)
-    kind, ctx, name = item["type"], item.get("ctx", {}), path[-1] if path else ""
+def _location(item: ErrorDetails, document: JSON) -> tuple[int | str, ...]:
+    """Return the path of a problem, without the parts that are not in the document."""
+    loc = item["loc"]
+    if document is None:
+        return loc
+    last = len(loc) - 1
+    kept: list[int | str] = []
+    node = document
+    for index, part in enumerate(loc):
+        if isinstance(node, dict) and part in node:
+            node = node[str(part)]
+        elif isinstance(node, list | tuple) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        elif not (index == last and item["type"] == "missing") and part != "[key]":
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _explain_one(item: ErrorDetails, where: tuple[int | str, ...]) -> str:
+    kind, name = item["type"], where[-1] if where else ""
     if kind == "missing":
-        return where, f'property "{name}" is required'
+        return _chain(where[:-1]) + f'property "{name}" is required'
     if kind == "extra_forbidden":
-        return where, f"additional properties forbidden, found {name}"
-    return where, f'property "{name}" validation failed: {_reason(kind, ctx, item)}'
+        return _chain(where[:-1]) + f"additional properties forbidden, found {name}"
+    return _chain(where) + _reason(kind, item.get("ctx", {}), item)
 
 
-def _reason(kind: str, ctx: dict[str, Any], item: Any) -> str:  # noqa: C901 - one flat table
+def _chain(where: tuple[int | str, ...]) -> str:
+    return "".join(
+        f"failed to validate item {part + 1}: "
+        if isinstance(part, int)
+        else f'property "{part}" validation failed: '
+        for part in where
+        if part != "[key]"
+    )
+
+
+def _reason(kind: str, ctx: dict[str, Any], item: ErrorDetails) -> str:  # noqa: C901 - one flat table
     value = item["input"]
     match kind:
         case "greater_than":
-            return f"expected {value} to be strictly greater than {ctx['gt']}"
+            return f"expected {value} to be strictly greater than {_number(ctx['gt'])}"
         case "greater_than_equal":
-            return f"expected {value} to be at least {ctx['ge']}"
+            return f"expected {value} to be at least {_number(ctx['ge'])}"
         case "less_than":
-            return f"expected {value} to be strictly smaller than {ctx['lt']}"
+            return f"expected {value} to be strictly smaller than {_number(ctx['lt'])}"
         case "less_than_equal":
-            return f"expected {value} to be at most {ctx['le']}"
+            return f"expected {value} to be at most {_number(ctx['le'])}"
         case "string_too_short":
             return f"string too short, expected at least {ctx['min_length']}, got {len(value)}"
         case "string_too_long":
@@ -75,20 +127,33 @@ def _reason(kind: str, ctx: dict[str, Any], item: Any) -> str:  # noqa: C901 - o
         case "string_pattern_mismatch":
             return f'failed to match pattern "{ctx["pattern"]}" with "{value}"'
         case "too_short":
-            return f"expect array to have at least {ctx['min_length']} items"
+            return f"expect {_many(value)} to have at least {ctx['min_length']} {_items(value)}"
         case "too_long":
-            return f"expect array to have at most {ctx['max_length']} items"
+            return f"expect {_many(value)} to have at most {ctx['max_length']} {_items(value)}"
         case "literal_error" | "enum":
-            return f"matches none of the enum values ({ctx['expected']})"
+            return "matches none of the enum values"
         case "value_error":
             return str(ctx["error"])
     if kind.endswith("_type"):
-        expected = _JSON_TYPES.get(kind.removesuffix("_type"), kind.removesuffix("_type"))
-        return f"wrong type: expected {expected}, got {_json_type(value)}"
+        expected = kind.removesuffix("_type")
+        return f"wrong type: expected {_JSON_TYPES.get(expected, expected)}, got {json_type(value)}"
     return str(item["msg"])
 
 
-def _json_type(value: JSON) -> str:
+def _number(limit: float) -> float:
+    return int(limit) if limit == int(limit) else limit
+
+
+def _many(value: JSON) -> str:
+    return "object" if isinstance(value, dict) else "array"
+
+
+def _items(value: JSON) -> str:
+    return "properties" if isinstance(value, dict) else "items"
+
+
+def json_type(value: JSON) -> str:
+    """Return the name of a decoded value's type, as APISIX's validator (written in Lua) says it."""
     match value:
         case None:
             return "null"
@@ -98,8 +163,6 @@ def _json_type(value: JSON) -> str:
             return "number"
         case str():
             return "string"
-        case list() | tuple():
-            return "array"
-        case dict():
-            return "object"
+        case list() | tuple() | dict():
+            return "table"
     return type(value).__name__

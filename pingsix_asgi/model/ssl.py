@@ -1,0 +1,79 @@
+"""Certificates by server name, for TLS listeners."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, model_validator
+
+from .base import Model
+from .fields import HostPattern, Many, Resource, Unique
+
+_MAX_PEM_CHARS = 64 * 1024
+
+
+def _is_reference(value: str) -> bool:
+    return value[:10].lower().startswith(("$env://", "$secret://"))
+
+
+def _pem(at_least: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if _is_reference(value):
+            return value
+        if len(value) < at_least:
+            raise ValueError(f"string too short, expected at least {at_least}, got {len(value)}")
+        if len(value) > _MAX_PEM_CHARS:
+            raise ValueError(
+                f"string too long, expected at most {_MAX_PEM_CHARS}, got {len(value)}"
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+Certificate: TypeAlias = Annotated[str, _pem(128)]
+Key: TypeAlias = Annotated[str, _pem(64)]
+"""PEM text, or a reference ``$secret://…`` or ``$env://…`` whose length is not judged."""
+
+
+class Client(Model):
+    """What client certificates must be signed by; ``depth`` counts intermediates.
+
+    Paths that match one of ``skip_mtls_uri_regex`` need no certificate.
+    """
+
+    ca: Certificate
+    depth: Annotated[int, Field(ge=0)] = 1
+    skip_mtls_uri_regex: Annotated[Unique[str], Field(min_length=1)] | None = None
+
+
+class SSL(Resource):
+    """A certificate (or several of different key types) for some server names.
+
+    ``type: client`` is a certificate the gateway shows to upstreams. ``status`` 0 switches it off.
+    Source: apisix/schema_def.lua.
+    """
+
+    type: Literal["server", "client"] = "server"
+    cert: Certificate
+    key: Key
+    sni: HostPattern | None = None
+    snis: Annotated[Unique[HostPattern], Field(min_length=1)] | None = None
+    certs: Many[Certificate] | None = None
+    keys: Many[Key] | None = None
+    client: Client | None = None
+    status: Literal[0, 1] = 1
+    ssl_protocols: Unique[Literal["TLSv1.1", "TLSv1.2", "TLSv1.3"]] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every server name, however it was given."""
+        return (self.sni,) if self.sni is not None else self.snis or ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.type == "server" and not self.names:
+            raise ValueError('property "snis" is required')
+        if len(self.certs or ()) != len(self.keys or ()):
+            raise ValueError("mismatched number of certs and keys")
+        return self

@@ -1,0 +1,210 @@
+"""The upstream: where requests go and how a node is chosen.
+
+Fields and constraints are APISIX's (apisix/schema_def.lua) with PingSIX's names beside. Fields that
+have no effect in this version are refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from ..types import JSON
+from .base import Model, json_type
+from .checks import Checks
+from .fields import HOST_PATTERN, Many, Resource, Timeout
+
+LOCAL_HOST = "@app"
+"""Host of the node that stands for the wrapped app."""
+HASH_VARS_PATTERN = (
+    r"^((uri|server_name|server_addr|request_uri|remote_port|remote_addr|query_string|host|hostname"
+    r"|mqtt_client_id)|arg_[0-9a-zA-z_-]+)$"
+)
+HASH_FIELD_PATTERN = r"^[a-zA-Z0-9-_]+$"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Node(Model):
+    """One entry of ``nodes``; ``port`` None takes the scheme's."""
+
+    host: Annotated[str, Field(pattern=rf"^{LOCAL_HOST}$|{HOST_PATTERN}")]
+    port: Port | None = None
+    weight: Annotated[int, Field(ge=0)]
+    priority: int = 0
+    metadata: dict[str, Any] | None = None
+
+
+def split_node(text: str) -> tuple[str, int | None]:
+    """Split ``host``, ``host:port``, ``[IPv6]:port`` or a bare IPv6 address.
+
+    The host comes without brackets. Raises ValueError.
+    """
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f'node "{text}": expected host, host:port or [IPv6]:port')
+        port = rest[1:] if rest else ""
+        if rest == ":":
+            raise ValueError(f'node "{text}": the port is missing')
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+        if not port:
+            raise ValueError(f'node "{text}": the port is missing')
+    if not host:
+        raise ValueError(f'node "{text}": the host is missing')
+    if not port:
+        return host, None
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(f'node "{text}": expected a port from 1 to 65535')
+    return host, int(port)
+
+
+def _node_list(value: JSON) -> JSON:
+    """Turn the map form ``{"host:port": weight}`` into the list form."""
+    if isinstance(value, dict):
+        return [_mapped_node(str(text), weight) for text, weight in value.items()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("object matches none of the required")  # noqa: TRY004 - becomes a problem
+    return [
+        {**node, "host": node["host"].strip("[]")}
+        if isinstance(node, dict) and isinstance(node.get("host"), str)
+        else node
+        for node in value
+    ]
+
+
+def _mapped_node(text: str, weight: JSON) -> JSON:
+    host, port = split_node(text)
+    if not isinstance(weight, int) or isinstance(weight, bool):
+        raise ValueError(
+            f'node "{text}": wrong type of weight: expected integer, got {json_type(weight)}'
+        )
+    if weight < 0:
+        raise ValueError(f'node "{text}": expected weight {weight} to be at least 0')
+    return {"host": host, "port": port, "weight": weight}
+
+
+def _header_for_head(value: str) -> str:
+    return "header" if value == "head" else value
+
+
+def _only_http(value: JSON) -> JSON:
+    if value in ("grpc", "grpcs", "tcp", "tls", "udp", "kafka"):
+        raise ValueError(f"scheme {value} is not supported")
+    return value
+
+
+def _only_dns(value: JSON) -> JSON:
+    if isinstance(value, str) and value != "dns":
+        raise ValueError(f"discovery type {value} is not supported, only dns is")
+    return value
+
+
+def _no_discovery_args(value: JSON) -> JSON:
+    if value:
+        raise ValueError("not supported: dns discovery takes no arguments")
+    return None
+
+
+def _no_cert_id(value: JSON) -> JSON:
+    if value is not None:
+        raise ValueError("not supported: give client_cert and client_key")
+    return None
+
+
+PEM = Annotated[str, Field(min_length=128, max_length=64 * 1024)]
+PEMKey = Annotated[str, Field(min_length=64, max_length=64 * 1024)]
+
+
+class KeepalivePool(Model):
+    """Idle connections kept per node, seconds they are kept, requests each serves."""
+
+    size: Annotated[int, Field(ge=1)] = 320
+    idle_timeout: Annotated[float, Field(ge=0)] = 60
+    requests: Annotated[int, Field(ge=1)] = 1000
+
+
+class TLS(Model):
+    """How nodes are spoken to over TLS.
+
+    ``verify`` None takes ``pingsix.defaults.upstream_tls_verify``, which is false as in APISIX.
+    """
+
+    client_cert: PEM | None = None
+    client_key: PEMKey | None = None
+    client_cert_id: Annotated[None, BeforeValidator(_no_cert_id)] = None
+    verify: bool | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        for given, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
+            if getattr(self, given) is not None and getattr(self, other) is None:
+                raise ValueError(f'property "{other}" is required when "{given}" is set')
+        return self
+
+
+class Upstream(Resource):
+    """A set of nodes with a balancing rule. Times are seconds.
+
+    Defaults: ``retries`` None is one per further node, ``timeout`` None the gateway's default,
+    ``retry_timeout`` 0 no limit. ``hash_on: head`` is read as ``header``.
+    """
+
+    type: Literal["roundrobin", "random", "fnv", "ketama", "chash", "ewma", "least_conn"] = (
+        "roundrobin"
+    )
+    nodes: Annotated[Many[Node], BeforeValidator(_node_list)] | None = None
+    service_name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    discovery_type: Annotated[Literal["dns"], BeforeValidator(_only_dns)] | None = None
+    discovery_args: Annotated[None, BeforeValidator(_no_discovery_args)] = None
+    hash_on: Annotated[
+        Literal["vars", "header", "head", "cookie", "consumer", "vars_combinations"],
+        AfterValidator(_header_for_head),
+    ] = "vars"
+    key: str | None = None
+    scheme: Annotated[Literal["http", "https"], BeforeValidator(_only_http)] = "http"
+    pass_host: Literal["pass", "node", "rewrite"] = "pass"
+    upstream_host: Annotated[str, Field(pattern=HOST_PATTERN)] | None = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+    retry_timeout: Annotated[float, Field(ge=0)] | None = None
+    timeout: Timeout | None = None
+    checks: Checks | None = None
+    keepalive_pool: KeepalivePool | None = None
+    tls: TLS | None = None
+
+    @model_validator(mode="after")
+    def _nodes_or_discovery(self) -> Self:
+        discovered = self.service_name is not None and self.discovery_type is not None
+        if self.nodes is not None and discovered:
+            raise ValueError("value should match only one schema, but matches both schemas 1 and 2")
+        if self.nodes is None and not discovered:
+            raise ValueError("value should match only one schema, but matches none")
+        return self
+
+    @model_validator(mode="after")
+    def _host_to_rewrite(self) -> Self:
+        if self.pass_host == "rewrite" and not self.upstream_host:
+            raise ValueError("`upstream_host` can't be empty when `pass_host` is `rewrite`")
+        return self
+
+    @model_validator(mode="after")
+    def _hash_key(self) -> Self:
+        # ketama and fnv are PingSIX's and default to the path; only chash is checked by APISIX
+        if self.type == "chash" and self.hash_on != "consumer" and self.key is None:
+            raise ValueError("missing key")
+        pattern = {
+            "vars": HASH_VARS_PATTERN,
+            "header": HASH_FIELD_PATTERN,
+            "cookie": HASH_FIELD_PATTERN,
+        }.get(self.hash_on)
+        if self.key is not None and pattern and not _matches(pattern, self.key):
+            raise ValueError(f'failed to match pattern "{pattern}" with "{self.key}"')
+        return self
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
