@@ -6,7 +6,7 @@ from .fields import PluginConfs, Resource
 
 
 class ConsumerGroup(Resource):
-    """Plugins for the consumers that name it; weaker than the consumer's, stronger than the route's.
+    """Plugins for the consumers that name it: weaker than the consumer's, stronger than a route's.
 
     Source: apisix/schema_def.lua.
     """

@@ -6,7 +6,7 @@ from .fields import PluginConfs, Resource
 
 
 class PluginConfig(Resource):
-    """Plugins for the routes that name it; weaker than the route's own, stronger than the service's.
+    """Plugins for the routes that name it: weaker than the route's, stronger than the service's.
 
     Source: apisix/schema_def.lua.
     """

@@ -30,7 +30,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Node(Model):
     """One entry of ``nodes``; ``port`` None takes the scheme's."""
 
-    host: Annotated[str, Field(pattern=rf"^{LOCAL_HOST}$|{HOST_PATTERN}")]
+    host: Annotated[str, Field(pattern=rf"^({LOCAL_HOST}|[0-9a-zA-Z-._:]+)$")]
     port: Port | None = None
     weight: Annotated[int, Field(ge=0)]
     priority: int = 0
@@ -68,7 +68,7 @@ def _node_list(value: JSON) -> JSON:
     if isinstance(value, dict):
         return [_mapped_node(str(text), weight) for text, weight in value.items()]
     if not isinstance(value, list | tuple):
-        raise ValueError("object matches none of the required")  # noqa: TRY004 - becomes a problem
+        raise ValueError("object matches none of the required")
     return [
         {**node, "host": node["host"].strip("[]")}
         if isinstance(node, dict) and isinstance(node.get("host"), str)
@@ -167,7 +167,7 @@ class Upstream(Resource):
     ] = "vars"
     key: str | None = None
     scheme: Annotated[Literal["http", "https"], BeforeValidator(_only_http)] = "http"
-    pass_host: Literal["pass", "node", "rewrite"] = "pass"
+    pass_host: Literal["pass", "node", "rewrite"] = "pass"  # noqa: S105 - no password
     upstream_host: Annotated[str, Field(pattern=HOST_PATTERN)] | None = None
     retries: Annotated[int, Field(ge=0)] | None = None
     retry_timeout: Annotated[float, Field(ge=0)] | None = None
@@ -187,7 +187,7 @@ class Upstream(Resource):
 
     @model_validator(mode="after")
     def _host_to_rewrite(self) -> Self:
-        if self.pass_host == "rewrite" and not self.upstream_host:
+        if self.pass_host == "rewrite" and not self.upstream_host:  # noqa: S105 - no password
             raise ValueError("`upstream_host` can't be empty when `pass_host` is `rewrite`")
         return self
 
