@@ -1,0 +1,1 @@
+"""What the logger plugins share: entries, and batches on their way to a collector."""

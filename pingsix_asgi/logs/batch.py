@@ -1,0 +1,123 @@
+"""Entries collected into batches on their way to a collector: bounded, retried, counted.
+
+Source: APISIX apisix/utils/batch-processor.lua (fields and defaults).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..plugin.base import PluginConf
+
+logger = logging.getLogger("pingsix_asgi.logs")
+
+MAX_PENDING = 8192
+_CLOSE_S = 5.0
+"""How long a stopping gateway waits for the last batches."""
+
+
+class BatchConf(PluginConf):
+    """Batching options that logger plugins mix into their conf."""
+
+    name: str | None = None
+    batch_max_size: Annotated[int, Field(ge=1)] = 1000
+    inactive_timeout: Annotated[float, Field(ge=1)] = 5
+    """Seconds without a new entry after which a batch is sent."""
+    buffer_duration: Annotated[float, Field(ge=1)] = 60
+    """Seconds after which the oldest entry is sent in any case."""
+    max_retry_count: Annotated[int, Field(ge=0)] = 0
+    retry_delay: Annotated[float, Field(ge=0)] = 1
+
+
+class Batcher:
+    """Collects entries and hands them to ``deliver`` in batches, from one task of its own.
+
+    ``deliver`` raises to say that the batch did not arrive. More than ``max_pending`` waiting
+    entries are dropped and counted in ``dropped``, so that a dead collector costs no memory.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        conf: BatchConf,
+        deliver: Callable[[list[Any]], Awaitable[None]],
+        max_pending: int = MAX_PENDING,
+    ) -> None:
+        self.dropped = 0
+        self._label = label
+        self._conf = conf
+        self._deliver = deliver
+        self._max_pending = max_pending
+        self._waiting: deque[Any] = deque()
+        self._oldest = 0.0
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def pending(self) -> int:
+        """Entries not delivered yet."""
+        return len(self._waiting)
+
+    def push(self, entry: Any) -> None:
+        """Queue an entry; must be called with the event loop running."""
+        if len(self._waiting) >= self._max_pending:
+            if self.dropped % self._max_pending == 0:
+                logger.error("%s: the backlog is full, dropping entries", self._label)
+            self.dropped += 1
+            return
+        self._waiting.append(entry)
+        self._arrived.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name=f"pingsix-log-{self._label}")
+
+    async def aclose(self) -> None:
+        """Send what waits, for at most five seconds, and stop."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_CLOSE_S)
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            await self._fill()
+            size = min(len(self._waiting), self._conf.batch_max_size)
+            batch = [self._waiting[index] for index in range(size)]
+            await self._send(batch)
+            for _ in batch:
+                self._waiting.popleft()
+
+    async def _fill(self) -> None:
+        """Wait until a batch is full, nothing more arrives, or the oldest entry is old enough."""
+        conf, loop = self._conf, asyncio.get_running_loop()
+        end = loop.time() + conf.buffer_duration
+        while len(self._waiting) < conf.batch_max_size and not self._closing:
+            self._arrived.clear()
+            wait = min(conf.inactive_timeout, end - loop.time())
+            if wait <= 0:
+                return
+            try:
+                async with asyncio.timeout(wait):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+
+    async def _send(self, batch: list[Any]) -> None:
+        for attempt in range(self._conf.max_retry_count + 1):
+            if attempt:
+                await asyncio.sleep(self._conf.retry_delay)
+            try:
+                await self._deliver(batch)
+            except Exception as error:
+                logger.warning("%s: batch of %d failed: %s", self._label, len(batch), error)
+            else:
+                return
+        self.dropped += len(batch)
+        logger.error("%s: dropped %d entries after the last try", self._label, len(batch))

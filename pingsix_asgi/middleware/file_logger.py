@@ -1,0 +1,126 @@
+"""Write a line per request to a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..context import Context
+from ..errors import SchemaError
+from ..expr.expression import compile_expression
+from ..expr.template import Template
+from ..logs.plugin import LogConf, LoggerPlugin, LogMetadata
+from ..plugin.base import Host
+from ..types import JSON
+
+logger = logging.getLogger("pingsix_asgi.plugins.file_logger")
+access_log = logging.getLogger("pingsix_asgi.access")
+
+_CHECK_S = 1.0
+"""How often an open file is compared with its path, to follow a rotation."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+
+
+class FileLogger(LoggerPlugin):
+    """Append JSON objects, or lines of a text format, to ``path``.
+
+    Without ``path`` here and in the metadata, lines go to the Python logger
+    ``pingsix_asgi.access``. Source: apisix/plugins/file-logger.lua; a string ``log_format`` and
+    ``redact_query_params`` are PingSIX's.
+    """
+
+    name = "file-logger"
+    priority = 399
+
+    class Conf(LogConf):
+        path: str | None = None
+        match: Annotated[list[list[JSON]], Field(max_length=20)] | None = None
+        redact_query_params: list[str] = Field(default_factory=list)
+
+    class Metadata(LogMetadata):
+        path: str | None = None
+
+    def __init__(self, conf: Conf) -> None:
+        super().__init__(conf)
+        try:
+            self._matches = [compile_expression(document) for document in conf.match or ()]
+        except ValueError as error:
+            raise SchemaError(str(error), path="match") from None
+        self._line = Template(conf.log_format) if isinstance(conf.log_format, str) else None
+        names = "|".join(re.escape(name) for name in conf.redact_query_params)
+        self._secrets = re.compile(rf"(^|&)({names})=[^&]*") if names else None
+
+    def setup(self, host: Host) -> None:
+        super().setup(host)
+        metadata: Any = host.metadata()
+        path = self.conf.path or (metadata.path if metadata is not None else None)
+        self._file = host.keep((self.name, path), lambda: _File(path, host)) if path else None
+
+    def log(self, ctx: Context) -> None:
+        if self._matches and not any(matches(ctx) for matches in self._matches):
+            return
+        if self._secrets is not None:
+            query = ctx.request.query.decode("latin-1")
+            ctx.set_var("query_string", self._secrets.sub(r"\1\2=***", query))
+        super().log(ctx)
+
+    def entry(self, ctx: Context) -> Any:
+        return _escaped(self._line.render(ctx)) if self._line else super().entry(ctx)
+
+    def emit(self, ctx: Context, entry: Any) -> None:
+        line = entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
+        if self._file is None:
+            access_log.info("%s", line)
+        else:
+            self._file.write(line.encode("utf-8", "replace") + b"\n")
+
+
+class _File:
+    """An append-only file that follows rotation: opened again when its path names another file.
+
+    One ``write`` per line with O_APPEND, so lines of several workers do not mix.
+    """
+
+    def __init__(self, path: str, host: Host) -> None:
+        self._path = path
+        self._now = host.clock.monotonic
+        self._fd = -1
+        self._checked = float("-inf")
+
+    def write(self, line: bytes) -> None:
+        now = self._now()
+        if now - self._checked >= _CHECK_S:
+            self._checked = now
+            self._follow()
+        if self._fd >= 0:
+            os.write(self._fd, line)
+
+    async def aclose(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _follow(self) -> None:
+        try:
+            if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.stat(self._path)):
+                return
+        except FileNotFoundError:
+            pass
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        try:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            logger.error("failed to open file: %s, error info: %s", self._path, error.strerror)
+
+
+def _escaped(text: str) -> str:
+    """Escape control characters, so that no request can forge a second line."""
+    return _CONTROL.sub(lambda m: _SHORT.get(m[0]) or f"\\u{{{ord(m[0]):04x}}}", text)

@@ -1,0 +1,85 @@
+"""Send log entries to a collector over HTTP, in batches."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import httpx2
+from pydantic import Field
+
+from ..context import Context
+from ..logs.batch import MAX_PENDING, BatchConf, Batcher
+from ..logs.plugin import LogConf, LoggerPlugin
+from ..plugin.base import Host
+from ..types import JSON
+
+
+class HttpLogger(LoggerPlugin):
+    """POST batches to ``uri``; a status of 400 or more is a failure and retried.
+
+    Source: apisix/plugins/http-logger.lua.
+    """
+
+    name = "http-logger"
+    priority = 410
+    encrypted = ("auth_header",)
+
+    class Conf(LogConf, BatchConf):
+        log_format: dict[str, JSON] | None = None
+        uri: Annotated[str, Field(pattern=r"^https?://.+")]
+        auth_header: str | None = None
+        timeout: Annotated[int, Field(ge=1)] = 3
+        """Seconds."""
+        concat_method: Literal["json", "new_line"] = "json"
+        ssl_verify: bool = False
+
+    def setup(self, host: Host) -> None:
+        super().setup(host)
+        metadata: Any = host.metadata()
+        limit = (metadata.max_pending_entries if metadata else None) or MAX_PENDING
+        key = (self.name, host.owner, self.conf.model_dump_json(), limit)
+        self._batcher = host.keep(
+            key, lambda: _Collector(self.conf, f"{self.name} {host.owner}", limit)
+        )
+
+    def entry(self, ctx: Context) -> Any:
+        entry = super().entry(ctx)
+        if not entry.get("route_id"):
+            entry["route_id"] = "no-matched"
+        return entry
+
+    def emit(self, ctx: Context, entry: Any) -> None:
+        self._batcher.push(entry)
+
+
+class _Collector(Batcher):
+    """A batcher with the HTTP client it delivers by."""
+
+    def __init__(self, conf: HttpLogger.Conf, label: str, max_pending: int) -> None:
+        super().__init__(conf.name or label, conf, self._post, max_pending)
+        self._options = conf
+        self._client = httpx2.AsyncClient(
+            timeout=conf.timeout, verify=conf.ssl_verify, trust_env=False
+        )
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._client.aclose()
+
+    async def _post(self, batch: list[Any]) -> None:
+        conf = self._options
+        if conf.concat_method == "new_line":
+            body, kind = "\n".join(_dump(entry) for entry in batch), "text/plain"
+        else:
+            body = _dump(batch[0] if conf.batch_max_size == 1 else batch)
+            kind = "application/json"
+        headers = {"content-type": kind}
+        if conf.auth_header:
+            headers["authorization"] = conf.auth_header
+        answer = await self._client.post(conf.uri, content=body.encode(), headers=headers)
+        answer.raise_for_status()
+
+
+def _dump(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False)

@@ -1,0 +1,106 @@
+"""Send a copy of requests to another server and ignore its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Annotated, Literal
+
+import httpx2
+from pydantic import Field
+
+from ..context import Context
+from ..http.framing import HOP_BY_HOP
+from ..plugin.base import Host, Plugin, PluginConf, Reply
+
+logger = logging.getLogger("pingsix_asgi.plugins.proxy_mirror")
+
+MAX_IN_FLIGHT = 256
+"""Copies under way at once; further ones are not sent, so a slow mirror costs no memory."""
+MAX_BODY_BYTES = 1_048_576
+"""Requests with a larger body, or with one of unknown length, are not mirrored."""
+_TIMEOUT_S = 60.0
+
+
+class ProxyMirror(Plugin):
+    """Mirror a share of the requests, as they go upstream.
+
+    Source: apisix/plugins/proxy-mirror.lua. Differs: bodies over 1 MiB are not mirrored; a grpc
+    mirror host is refused.
+    """
+
+    name = "proxy-mirror"
+    priority = 1010
+
+    class Conf(PluginConf):
+        host: Annotated[
+            str, Field(pattern=r"^https?://[\da-zA-Z.-]+(:\d+)?$|^https?://\[.+\](:\d+)?$")
+        ]
+        path: Annotated[str, Field(pattern=r"^/[^?&]*$")] | None = None
+        path_concat_mode: Literal["replace", "prefix"] = "replace"
+        sample_ratio: Annotated[float, Field(ge=0.00001, le=1)] = 1
+
+    def __init__(self, conf: Conf) -> None:
+        self._conf = conf
+
+    def setup(self, host: Host) -> None:
+        self._mirror = host.keep((self.name, self._conf.host), lambda: _Mirror(self._conf.host))
+
+    async def before_proxy(self, ctx: Context) -> Reply:
+        if self._conf.sample_ratio < 1 and random.random() >= self._conf.sample_ratio:
+            return None
+        body = await self._body(ctx)
+        if body is not None:
+            self._mirror.send(ctx, self._target(ctx), body)
+        return None
+
+    async def _body(self, ctx: Context) -> bytes | None:
+        """Return the body to copy, b"" for none, None when it is too large to keep."""
+        headers = ctx.request.headers
+        length = headers.get(b"content-length")
+        if length is None:
+            return None if b"transfer-encoding" in headers else b""
+        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+            return None
+        return await ctx.read_body() if int(length) else b""
+
+    def _target(self, ctx: Context) -> str:
+        target = ctx.request.target.decode("latin-1")
+        if self._conf.path is not None:
+            prefixed = self._conf.path_concat_mode == "prefix"
+            target = self._conf.path.rstrip("/") + target if prefixed else self._conf.path
+        query = ctx.request.query.decode("latin-1")
+        return f"{target}?{query}" if query else target
+
+
+class _Mirror:
+    """The client of one mirror host, and the copies on their way to it."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._client = httpx2.AsyncClient(timeout=_TIMEOUT_S, verify=False, trust_env=False)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, ctx: Context, target: str, body: bytes) -> None:
+        if len(self._tasks) >= MAX_IN_FLIGHT:
+            return
+        headers = [pair for pair in ctx.request.headers if pair[0] not in HOP_BY_HOP]
+        copy = self._send(ctx.request.method, target, headers, body)
+        task = asyncio.create_task(copy, name="pingsix-mirror")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _send(
+        self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        try:
+            await self._client.request(method, self._host + target, headers=headers, content=body)
+        except httpx2.HTTPError as error:
+            logger.debug("mirror %s: %s", self._host, error)
