@@ -93,7 +93,6 @@ def start(stack: ExitStack, log: Path, command: list[str], env: dict[str, str]) 
             env={**os.environ, **env},
             stdout=out,
             stderr=out,
-            start_new_session=True,  # Ctrl-C is for this program, which stops them in order
         )
     stack.callback(stop, process)
 
