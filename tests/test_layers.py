@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "pingsix_asgi"
 BASE = frozenset(("errors", "types", "clock"))
 DATA = BASE | {"http", "expr", "model", "settings", "shared"}
 CONTRACTS = DATA | {"context", "plugin", "secrets"}
-MACHINERY = CONTRACTS | {"engine", "routing", "upstream", "proxy", "ratelimit", "telemetry"}
+MACHINERY = CONTRACTS | {"engine", "routing", "upstream", "proxy", "ratelimit", "telemetry", "logs"}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "http": BASE,
     "expr": BASE | {"http"},
     "model": BASE | {"http", "expr"},
-    "settings": BASE,
+    "settings": BASE | {"model"},
     "shared": BASE,
     "context": DATA,
     "plugin": DATA | {"context"},
@@ -31,9 +31,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "routing": CONTRACTS,
     "ratelimit": CONTRACTS,
     "telemetry": CONTRACTS,
+    "logs": CONTRACTS,
     "upstream": CONTRACTS,
     "proxy": CONTRACTS | {"upstream"},
-    "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry"},
+    "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry", "logs"},
     "adapters": CONTRACTS | {"engine"},
     "snapshot": MACHINERY,
     "config": MACHINERY,
