@@ -1,0 +1,58 @@
+"""Path and host of a request, from what the ASGI server says.
+
+The raw path decides, because the decoded one no longer tells "/a%252fb" from "/a%2fb". It is passed
+over when it is missing, or when something between server and gateway rewrote ``path`` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+from ..errors import DownstreamError
+from ..types import RawHeaders, Scope
+from .path import canonical_path, encode_path
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\x00-\x20/\\?#@:\[\]\x7f]*?)\.?(?::[0-9]*)?")
+"""Host with optional port; "example.com." is "example.com", as nginx has it."""
+HOSTS_REMEMBERED = 1024
+"""Host header values whose reading is kept; clients choose them, so there is a bound."""
+
+
+def read_path(scope: Scope) -> tuple[str, bytes]:
+    """Return the canonical path, decoded and encoded. Raises DownstreamError 400."""
+    raw = scope.get("raw_path")
+    path: str = scope["path"]
+    if not raw:
+        return canonical_path(encode_path(path))
+    found = canonical_path(raw)
+    if found[0] == path or unquote(raw.decode("latin-1")) == path:
+        return found
+    raw = raw.partition(b"?")[0]  # some test clients leave the query in
+    if unquote(raw.decode("latin-1")) != path:
+        raw = encode_path(path)
+    return canonical_path(raw)
+
+
+def read_host(headers: RawHeaders) -> str:
+    """Return the Host header in lower case without its port; "" without one.
+
+    Raises DownstreamError 400 for several (RFC 9112 §3.2: nobody may pick one of them) and for one
+    that is no host name.
+    """
+    found = None
+    for name, value in headers:
+        if name == b"host":
+            if found is not None:
+                raise DownstreamError("more than one Host header")
+            found = value
+    return "" if found is None else _host_name(found)
+
+
+@lru_cache(HOSTS_REMEMBERED)
+def _host_name(value: bytes) -> str:
+    match = _HOST.fullmatch(value.decode("latin-1").lower())
+    if match is None:
+        raise DownstreamError("bad Host header")
+    return match[1]

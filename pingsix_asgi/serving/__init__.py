@@ -1,0 +1,1 @@
+"""Run the gateway as a process of its own: sockets, servers, workers, signals, drain."""

@@ -1,0 +1,108 @@
+"""uvicorn as the server of one listener; several of them share the worker's event loop.
+
+uvicorn would handle signals and the lifespan itself, once per server. Here both belong to the
+worker, which has several servers and one gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from socket import socket
+from typing import Literal, TypeAlias
+
+import uvicorn
+
+from ..types import ASGIApp
+from .sockets import BACKLOG
+
+HTTPParser: TypeAlias = Literal["auto", "httptools", "zttp"]
+
+KEEP_ALIVE_S = 60
+"""How long an idle client connection is kept. Source: nginx's and Pingora's default."""
+
+_CLOSE = (b"connection", b"close")
+
+
+def choose_parser(wanted: HTTPParser) -> Literal["httptools", "zttp"]:
+    """Return the HTTP parser to use: zttp when it is installed, as docs/decisions/0010 explains."""
+    if wanted != "auto":
+        return wanted
+    return "zttp" if find_spec("zttp") else "httptools"
+
+
+class UvicornHost(uvicorn.Server):
+    """One listening socket with its own app."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket,
+        *,
+        parser: HTTPParser = "auto",
+        http2: bool = False,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Prepare a server; ``tls`` makes the context whose certificates clients see.
+
+        ``headers`` go on every response; HTTP/2 needs zttp.
+        """
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=choose_parser(parser),
+                http2=http2,
+                interface="asgi3",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                headers=list(headers),
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                ssl_context_factory=(lambda *_: tls()) if tls is not None else None,
+            )
+        )
+        self._socket = sock
+        self._ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the worker."""
+        yield
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start to accept, and tell who waits for it."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    async def run_until_closed(self) -> None:
+        """Serve until ``close`` was called and its requests have ended."""
+        await self.serve(sockets=[self._socket])
+
+    async def wait_ready(self) -> None:
+        """Return once connections are accepted."""
+        await self._ready.wait()
+
+    def send_clients_away(self) -> None:
+        """Let every answer from now on close its connection, so that clients find another gateway.
+
+        Without this, a kept connection closes at the very moment its client sends a request on it.
+        """
+        self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    def close(self, grace_s: float) -> None:
+        """Stop accepting, and give the requests in flight ``grace_s`` seconds to end."""
+        self.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # any number does
+        self.should_exit = True
+
+    def abort(self) -> None:
+        """End what is still in flight: its clients see a broken answer, never a short one."""
+        for task in self.server_state.tasks:
+            task.cancel()
