@@ -13,7 +13,16 @@ PACKAGE = Path(__file__).parents[1] / "pingsix_asgi"
 BASE = frozenset(("errors", "types", "clock"))
 DATA = BASE | {"http", "expr", "model", "settings", "shared"}
 CONTRACTS = DATA | {"context", "plugin", "secrets"}
-MACHINERY = CONTRACTS | {"engine", "routing", "upstream", "proxy", "ratelimit", "telemetry", "logs"}
+MACHINERY = CONTRACTS | {
+    "engine",
+    "routing",
+    "upstream",
+    "proxy",
+    "ratelimit",
+    "telemetry",
+    "logs",
+    "cache",
+}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
@@ -32,9 +41,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ratelimit": CONTRACTS,
     "telemetry": CONTRACTS,
     "logs": CONTRACTS,
+    "cache": CONTRACTS,
     "upstream": CONTRACTS,
     "proxy": CONTRACTS | {"upstream"},
-    "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry", "logs"},
+    "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry", "logs", "cache"},
     "adapters": CONTRACTS | {"engine"},
     "snapshot": MACHINERY,
     "config": MACHINERY,
