@@ -1,0 +1,1 @@
+"""Response caching: what may be stored, for how long, and where."""

@@ -1,0 +1,196 @@
+"""Where stored responses live: in memory, or in files that all workers of a machine share.
+
+A response is found by its key and, where the origin sent Vary, by the request headers it names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import tempfile
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..http.headers import Headers
+from ..types import RawHeaders
+
+MAX_VARIANTS = 64
+"""Stored variants of one key; the oldest goes first."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One stored response."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+    stored_at: float
+    """Unix time."""
+    age: float
+    """Seconds it was old when stored."""
+    lifetime: float
+    """Seconds from its birth for which it is fresh."""
+    vary: list[tuple[str, str]] = field(default_factory=list)
+    """Request header values that a request must have to get it."""
+
+    def current_age(self, now: float) -> float:
+        """Return the age in seconds at ``now`` (RFC 9111 §4.2.3)."""
+        return self.age + max(now - self.stored_at, 0.0)
+
+    def matches(self, request: Headers) -> bool:
+        """Tell whether the request has the header values this response was made for."""
+        return all(_value(request, name) == value for name, value in self.vary)
+
+
+class Store(Protocol):
+    """Keeps entries by key, within a limit of bytes."""
+
+    async def find(self, key: str, request: Headers) -> Entry | None:
+        """Return the newest entry for the key that the request's headers match."""
+
+    async def save(self, key: str, entry: Entry) -> None:
+        """Keep the entry in place of the one for the same header values."""
+
+    async def purge(self, key: str) -> bool:
+        """Forget every variant of the key; tells whether there was one."""
+
+
+class MemoryStore:
+    """Least recently used entries of one process, up to ``max_bytes`` of bodies and headers."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._used = 0
+        self._variants: OrderedDict[str, list[Entry]] = OrderedDict()
+
+    async def find(self, key: str, request: Headers) -> Entry | None:
+        variants = self._variants.get(key)
+        if variants is None:
+            return None
+        self._variants.move_to_end(key)
+        return next((entry for entry in variants if entry.matches(request)), None)
+
+    async def save(self, key: str, entry: Entry) -> None:
+        old = self._take(key)
+        kept = [entry, *(e for e in old if e.vary != entry.vary)][:MAX_VARIANTS]
+        self._variants[key] = kept
+        self._used += sum(map(_size, kept))
+        while self._used > self._max_bytes and self._variants:
+            self._take(next(iter(self._variants)))
+
+    async def purge(self, key: str) -> bool:
+        return bool(self._take(key))
+
+    def _take(self, key: str) -> list[Entry]:
+        variants = self._variants.pop(key, [])
+        self._used -= sum(map(_size, variants))
+        return variants
+
+
+class DiskStore:
+    """A file per key below ``directory``; written whole and renamed, so no reader sees a part.
+
+    When the files outgrow ``max_bytes`` those not used for longest are removed.
+    """
+
+    def __init__(self, directory: str, max_bytes: int) -> None:
+        self._directory = Path(directory)
+        self._max_bytes = max_bytes
+        self._unchecked = max_bytes
+
+    async def find(self, key: str, request: Headers) -> Entry | None:
+        variants = await asyncio.to_thread(self._read, self._path(key))
+        return next((entry for entry in variants if entry.matches(request)), None)
+
+    async def save(self, key: str, entry: Entry) -> None:
+        await asyncio.to_thread(self._save, self._path(key), entry)
+
+    async def purge(self, key: str) -> bool:
+        try:
+            self._path(key).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        return self._directory / name[:2] / name[2:]
+
+    def _read(self, path: Path) -> list[Entry]:
+        try:
+            data = path.read_bytes()
+            os.utime(path)
+        except OSError:
+            return []
+        entries = []
+        while data:
+            head, _, data = data.partition(b"\n")
+            fields = json.loads(head)
+            size = fields.pop("size")
+            headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields["headers"]]
+            vary = [(name, value) for name, value in fields["vary"]]
+            made = {**fields, "headers": headers, "vary": vary, "body": data[:size]}
+            entries.append(Entry(**made))
+            data = data[size:]
+        return entries
+
+    def _save(self, path: Path, entry: Entry) -> None:
+        kept = [entry, *(e for e in self._read(path) if e.vary != entry.vary)][:MAX_VARIANTS]
+        data = b"".join(map(_serialized, kept))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+        self._unchecked += len(data)
+        if self._unchecked > self._max_bytes // 10:
+            self._unchecked = 0
+            self._evict()
+
+    def _evict(self) -> None:
+        files = [(stat.st_mtime, stat.st_size, path) for path, stat in self._files()]
+        used = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files, key=lambda file: file[0]):
+            if used <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            used -= size
+
+    def _files(self) -> list[tuple[Path, os.stat_result]]:
+        found = []
+        for path in self._directory.glob("??/*"):
+            try:
+                found.append((path, path.stat()))
+            except FileNotFoundError:
+                continue
+        return found
+
+
+def vary_of(response: Headers, request: Headers, more: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the request header values that select a response, from its Vary and ``more``."""
+    line = (response.combined(b"vary") or b"").decode("latin-1").lower()
+    names = {name.strip() for name in line.split(",") if name.strip()}
+    names.update(name.lower() for name in more)
+    return [(name, _value(request, name)) for name in sorted(names)]
+
+
+def _value(request: Headers, name: str) -> str:
+    """Return a header as compared for Vary: lines joined, white space not significant."""
+    value = request.combined(name.encode("latin-1")) or b""
+    return ",".join(part.strip() for part in value.decode("latin-1").split(","))
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.body) + sum(len(name) + len(value) for name, value in entry.headers) + 200
+
+
+def _serialized(entry: Entry) -> bytes:
+    fields = asdict(entry)
+    del fields["body"]
+    fields["headers"] = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in entry.headers]
+    return json.dumps({**fields, "size": len(entry.body)}).encode() + b"\n" + entry.body

@@ -1,0 +1,209 @@
+"""Keep responses and answer with them: APISIX's proxy-cache, and PingSIX's cache."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..cache.plugin import CachingPlugin
+from ..cache.policy import Policy
+from ..cache.store import DiskStore, MemoryStore, Store
+from ..context import Context
+from ..errors import SchemaError
+from ..expr.template import Template
+from ..expr.variables import getter
+from ..http.headers import Headers
+from ..plugin.base import Host, PluginConf
+
+_MB = 1_048_576
+ZONES: dict[str, tuple[str, int]] = {
+    "disk_cache_one": ("disk", 1024 * _MB),
+    "memory_cache": ("memory", 50 * _MB),
+}
+"""Cache zones: kind and largest size in bytes, APISIX's defaults."""
+_PINGSIX_MEMORY_BYTES = 512 * _MB
+_IDENTITIES = ("$consumer_name", "$consumer_group_id", "$remote_user", "$http_authorization")
+_KEY_PART = r"(^[^\$].+$|^\$[0-9a-zA-Z_]+$)"
+_remote_user = getter("remote_user")
+
+Parts = Annotated[list[Annotated[str, Field(pattern=_KEY_PART)]], Field(min_length=1)]
+Status = Annotated[int, Field(ge=200, le=599)]
+
+
+class ProxyCache(CachingPlugin):
+    """Cache by key in a zone, in memory (this worker) or on disk (all workers of the machine).
+
+    ``cache_control: true``, and the disk strategy always, follow the origin's Cache-Control and
+    Expires as RFC 9111 says; otherwise a response lives for ``cache_ttl`` seconds.
+    Source: apisix/plugins/proxy-cache. Differs: the disk strategy also revalidates stale
+    responses; HEAD is answered from stored GET responses and never stored itself.
+    """
+
+    name = "proxy-cache"
+    priority = 1085
+
+    class Conf(PluginConf):
+        cache_zone: Annotated[str, Field(min_length=1, max_length=100)] = "disk_cache_one"
+        cache_strategy: Literal["disk", "memory"] = "disk"
+        cache_key: Parts = Field(default=["$host", "$request_uri"])
+        cache_http_status: Annotated[list[Status], Field(min_length=1)] = Field(
+            default=[200, 301, 404]
+        )
+        cache_method: Annotated[list[Literal["GET", "POST", "HEAD"]], Field(min_length=1)] = Field(
+            default=["GET", "HEAD"]
+        )
+        cache_bypass: Parts | None = None
+        no_cache: Parts | None = None
+        cache_control: bool = False
+        cache_ttl: Annotated[int, Field(ge=1)] = 300
+        """Seconds."""
+        cache_set_cookie: bool = False
+        consumer_isolation: bool = True
+        hide_cache_headers: bool = False
+        max_resp_body_size: Annotated[int, Field(ge=1)] = 67108864
+
+        @model_validator(mode="after")
+        def _usable(self) -> Self:
+            if "$request_method" in self.cache_key:
+                raise ValueError("cache_key variable $request_method unsupported")
+            return self
+
+    def __init__(self, conf: Conf) -> None:
+        kind, self._zone_bytes = ZONES.get(conf.cache_zone, ("", 0))
+        if not kind:
+            raise SchemaError(f"cache_zone {conf.cache_zone} not found", path="cache_zone")
+        if kind != conf.cache_strategy:
+            text = f"invalid or empty cache_zone for cache_strategy: {conf.cache_strategy}"
+            raise SchemaError(text, path="cache_zone")
+        on_disk = kind == "disk"
+        self._conf = conf
+        self._key = [Template(part) for part in conf.cache_key]
+        self._bypass = [Template(part) for part in conf.cache_bypass or ()]
+        self._no_cache = [Template(part) for part in conf.no_cache or ()]
+        self._isolates = conf.consumer_isolation and not any(
+            part in _IDENTITIES for part in conf.cache_key
+        )
+        self.skip_status = "BYPASS" if on_disk else "MISS"
+        self.policy = Policy(
+            methods=frozenset(conf.cache_method),
+            statuses=frozenset(conf.cache_http_status),
+            ttl_s=conf.cache_ttl,
+            max_bytes=conf.max_resp_body_size,
+            honours_origin=on_disk or conf.cache_control,
+            honours_client=conf.cache_control,
+            stores_cookies=conf.cache_set_cookie and not on_disk,
+            stores_authorized=conf.consumer_isolation or not conf.cache_control,
+        )
+
+    def make_store(self, host: Host) -> Store:
+        zone = self._conf.cache_zone
+        if self._conf.cache_strategy == "disk":
+            directory = f"{tempfile.gettempdir()}/pingsix-cache/{zone}"
+            return host.keep((self.name, zone), lambda: DiskStore(directory, self._zone_bytes))
+        return host.keep((self.name, zone), lambda: MemoryStore(self._zone_bytes))
+
+    def key(self, ctx: Context) -> str:
+        parts = [part.render(ctx) for part in self._key]
+        if ctx.request.method == "POST":
+            parts.append("POST")
+        if self._isolates:
+            who = ctx.consumer.username if ctx.consumer else _remote_user(ctx)
+            if who:
+                parts.insert(0, f"{who}\x01")
+        return "\x00".join(parts)
+
+    def bypasses(self, ctx: Context) -> bool:
+        return _is_set(self._bypass, ctx)
+
+    def keeps(self, ctx: Context) -> bool:
+        return not _is_set(self._no_cache, ctx)
+
+    def show(self, headers: Headers, status: str) -> None:
+        headers.set(b"apisix-cache-status", status.encode())
+        if self._conf.hide_cache_headers:
+            headers.remove(b"expires", b"cache-control")
+
+
+class Cache(CachingPlugin):
+    """PingSIX's cache: in memory, by method, host and URI; never for requests with credentials.
+
+    Source: PingSIX cache plugin.
+    """
+
+    name = "cache"
+    priority = 1085
+    skip_status = ""
+
+    class Conf(PluginConf):
+        ttl: Annotated[int, Field(ge=1)]
+        """Seconds for responses that do not say."""
+        cache_http_methods: list[str] = Field(default=["GET", "HEAD"])
+        cache_http_statuses: list[Annotated[int, Field(ge=100, le=599)]] = Field(default=[200])
+        no_cache_str: list[str] = Field(default_factory=list)
+        vary: list[Annotated[str, Field(pattern=r"^[0-9A-Za-z-]+$")]] = Field(default_factory=list)
+        hide_cache_headers: bool = False
+        max_file_size_bytes: Annotated[int, Field(ge=0)] = _MB
+        stale_while_revalidate_secs: Annotated[int, Field(ge=0)] | None = None
+        respect_s_maxage: bool = True
+        cache_authenticated_requests: bool = False
+        cache_set_cookie_responses: bool = False
+        scope: Literal["local"] = "local"
+
+    def __init__(self, conf: Conf) -> None:
+        self._conf = conf
+        try:
+            self._never = [re.compile(pattern) for pattern in conf.no_cache_str]
+        except re.error as error:
+            raise SchemaError(f"bad regex: {error}", path="no_cache_str") from None
+        self.policy = Policy(
+            methods=frozenset(conf.cache_http_methods),
+            statuses=frozenset(conf.cache_http_statuses),
+            ttl_s=conf.ttl,
+            max_bytes=conf.max_file_size_bytes,
+            honours_origin=True,
+            honours_client=True,
+            stores_cookies=conf.cache_set_cookie_responses,
+            stale_while_revalidate_s=conf.stale_while_revalidate_secs or 0,
+            respects_s_maxage=conf.respect_s_maxage,
+            vary=tuple(conf.vary),
+        )
+
+    def make_store(self, host: Host) -> Store:
+        self._namespace = f"{host.owner}\x00{self._conf.model_dump_json()}"
+        return host.keep((self.name,), lambda: MemoryStore(_PINGSIX_MEMORY_BYTES))
+
+    def key(self, ctx: Context) -> str:
+        request = ctx.request
+        parts: list[Any] = [self._namespace, request.scheme, request.host, request.path]
+        if request.method not in ("GET", "HEAD"):
+            parts.append(request.method)
+        return "\x00".join([*parts, request.query.decode("latin-1")])
+
+    def bypasses(self, ctx: Context) -> bool:
+        headers = ctx.request.headers
+        if b"x-bypass-cache" in headers:
+            return True
+        if not self._conf.cache_authenticated_requests and (
+            ctx.consumer is not None
+            or b"authorization" in headers
+            or b"proxy-authorization" in headers
+            or b"cookie" in headers
+        ):
+            return True
+        return any(pattern.search(ctx.request.path) for pattern in self._never)
+
+    def keeps(self, ctx: Context) -> bool:
+        return True
+
+    def show(self, headers: Headers, status: str) -> None:
+        if not self._conf.hide_cache_headers:
+            headers.set(b"x-cache-status", status.encode())
+            headers.set(b"x-cache-scope", b"local")
+
+
+def _is_set(parts: list[Template], ctx: Context) -> bool:
+    """Tell whether the joined values are something other than empty or "0"."""
+    return bool(parts) and "".join(part.render(ctx) for part in parts) not in ("", "0")
