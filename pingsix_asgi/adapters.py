@@ -14,8 +14,8 @@ from .clock import Clock, SystemClock
 from .context import Consumer, Context, Request, RouteInfo, Target
 from .engine import serve
 from .errors import DownstreamError, ReferenceMissing
-from .http.path import canonical_path, encode_path
 from .http.response import Response, error_page
+from .http.scope import read_host, read_path
 from .model.base import parse
 from .plugin.base import Plugin, PluginConf
 from .plugin.consumer import Consumers, Identified
@@ -203,18 +203,6 @@ class NoConsumers:
 
 
 def request_of(scope: Scope) -> Request:
-    """Read the request of an HTTP or WebSocket scope. Raises DownstreamError for a bad path."""
-    raw = scope.get("raw_path") or encode_path(scope["path"])
-    path, target = canonical_path(raw.partition(b"?")[0])
-    host = b""
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value
-            break
-    return Request(scope, path, target, _without_port(host.decode("latin-1").lower()))
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    """Read the request of an HTTP or WebSocket scope. Raises DownstreamError 400."""
+    path, target = read_path(scope)
+    return Request(scope, path, target, read_host(scope["headers"]))

@@ -27,6 +27,7 @@ Phase: TypeAlias = Literal[
     "access",
     "before_proxy",
     "header_filter",
+    "delayed_header_filter",
     "body_filter",
     "delayed_body_filter",
     "log",
@@ -34,6 +35,7 @@ Phase: TypeAlias = Literal[
 REQUEST_PHASES: tuple[Phase, ...] = ("rewrite", "access", "before_proxy")
 RESPONSE_PHASES: tuple[Phase, ...] = (
     "header_filter",
+    "delayed_header_filter",
     "body_filter",
     "delayed_body_filter",
     "log",
@@ -127,6 +129,10 @@ class Plugin:
 
     def header_filter(self, ctx: Context) -> None:
         """Edit ``ctx.response`` before it is sent; runs for every answer, ours included."""
+        raise NotImplementedError
+
+    def delayed_header_filter(self, ctx: Context) -> None:
+        """As header_filter, after every plugin's header_filter: for compression and the like."""
         raise NotImplementedError
 
     def body_filter(self, ctx: Context, chunk: bytes, last: bool) -> bytes:

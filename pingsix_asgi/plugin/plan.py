@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..context import CONTEXT_KEY, Context
 from ..errors import PluginError, RequestError
@@ -21,6 +21,7 @@ RequestHook: TypeAlias = Callable[[Context], Reply | Awaitable[Reply]]
 HeadHook: TypeAlias = Callable[[Context], None]
 BodyHook: TypeAlias = Callable[[Context, bytes, bool], bytes]
 LogHook: TypeAlias = Callable[[Context], None]
+Decorate: TypeAlias = Callable[[Phase | Literal["wrap"], Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +30,7 @@ class Step:
 
     plugin: Plugin
     priority: int
-    decorate: Callable[[Phase, Callable[..., Any]], Callable[..., Any]] | None = None
+    decorate: Decorate | None = None
     """Wraps a hook for ``_meta`` filter, error_response and fail; None leaves hooks as they are."""
 
     def hook(self, phase: Phase) -> Callable[..., Any] | None:
@@ -59,6 +60,7 @@ class Plan:
     access: tuple[RequestHook, ...] = ()
     before_proxy: tuple[RequestHook, ...] = ()
     header_filter: tuple[HeadHook, ...] = ()
+    """header_filter of all plugins, then delayed_header_filter of all plugins."""
     body_filters: tuple[BodyHook, ...] = ()
     """body_filter of all plugins, then delayed_body_filter of all plugins."""
     log: tuple[LogHook, ...] = ()
@@ -137,7 +139,11 @@ async def _innermost(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _middleware(steps: tuple[Step, ...]) -> ASGIApp | None:
-    wraps = [step.plugin.wrap for step in steps if type(step.plugin).wrap is not Plugin.wrap]
+    wraps: list[Callable[[ASGIApp], ASGIApp]] = [
+        step.decorate("wrap", step.plugin.wrap) if step.decorate else step.plugin.wrap
+        for step in steps
+        if type(step.plugin).wrap is not Plugin.wrap
+    ]
     if not wraps:
         return None
     app: ASGIApp = _innermost
@@ -161,9 +167,10 @@ def _assemble(
 ) -> Plan:
     steps = outer_steps + inner_steps
     hooks: dict[Phase, tuple[Any, ...]] = {
-        phase: _hooks(steps, phase) for phase in ("access", "before_proxy", "header_filter", "log")
+        phase: _hooks(steps, phase) for phase in ("access", "before_proxy", "log")
     }
     global_rewrite, rewrite = _hooks(outer_steps, "rewrite"), _hooks(inner_steps, "rewrite")
+    header_filter = _hooks(steps, "header_filter") + _hooks(steps, "delayed_header_filter")
     body_filters = _hooks(steps, "body_filter") + _hooks(steps, "delayed_body_filter")
     return Plan(
         steps=steps,
@@ -171,11 +178,11 @@ def _assemble(
         rewrite=rewrite,
         access=hooks["access"],
         before_proxy=hooks["before_proxy"],
-        header_filter=hooks["header_filter"],
+        header_filter=header_filter,
         body_filters=body_filters,
         log=hooks["log"],
         middleware=_middleware(steps),
         outer=outer,
         touches_request=any(_hooks(steps, phase) for phase in REQUEST_PHASES),
-        observes_response=bool(hooks["header_filter"] or body_filters or hooks["log"]),
+        observes_response=bool(header_filter or body_filters or hooks["log"]),
     )

@@ -1,0 +1,112 @@
+"""Send the client elsewhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ..context import Context
+from ..errors import SchemaError
+from ..expr.substitution import compile_pairs, first_match
+from ..expr.template import Template
+from ..expr.variables import getter
+from ..http.addresses import AddressSet
+from ..http.path import encode_path
+from ..http.response import Response, error_page
+from ..plugin.base import Plugin, PluginConf, Reply
+
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
+"""What must not stand in a Location as it is: controls (header injection), spaces, non-ASCII."""
+
+
+class Redirect(Plugin):
+    """Answer with a Location: a fixed or templated one, a rewritten path, or the https scheme.
+
+    Source: apisix/plugins/redirect.lua. ``redirect_host``, ``trusted_proxies`` and more than one
+    pair in ``regex_uri`` are PingSIX's. Differs: X-Forwarded-Proto counts only when the peer is in
+    ``trusted_proxies``; spaces, controls and non-ASCII characters in a Location are encoded.
+    """
+
+    name = "redirect"
+    priority = 900
+
+    class Conf(PluginConf):
+        ret_code: Annotated[int, Field(ge=200, le=599)] = 302
+        uri: Annotated[str, Field(min_length=2)] | None = None
+        regex_uri: list[str] | None = None
+        http_to_https: bool | None = None
+        encode_uri: bool = False
+        append_query_string: bool = False
+        redirect_host: Annotated[str, Field(min_length=1)] | None = None
+        trusted_proxies: Annotated[list[str], Field(default_factory=list)]
+
+        @model_validator(mode="after")
+        def _exactly_one(self) -> Self:
+            given = [self.uri is not None, bool(self.regex_uri), self.http_to_https is not None]
+            chosen = [index + 1 for index, is_given in enumerate(given) if is_given]
+            if not chosen:
+                raise ValueError("value should match only one schema, but matches none")
+            if len(chosen) > 1:
+                raise ValueError(
+                    "value should match only one schema, "
+                    f"but matches both schemas {chosen[0]} and {chosen[1]}"
+                )
+            if self.http_to_https and self.append_query_string:
+                raise ValueError(
+                    "only one of `http_to_https` and `append_query_string` can be configured."
+                )
+            return self
+
+    def __init__(self, conf: Conf) -> None:
+        self._status = conf.ret_code
+        self._uri = Template(conf.uri) if conf.uri else None
+        self._to_https = bool(conf.http_to_https)
+        self._substitutions = compile_pairs(conf.regex_uri or [], "regex_uri")
+        self._encode = conf.encode_uri
+        self._append_query = conf.append_query_string
+        self._host = conf.redirect_host
+        self._request_uri = getter("request_uri")
+        try:
+            self._proxies = AddressSet(conf.trusted_proxies)
+        except ValueError as error:
+            raise SchemaError(str(error), path="trusted_proxies") from None
+
+    def rewrite(self, ctx: Context) -> Reply:
+        if self._to_https:
+            return self._secure(ctx)
+        uri = self._uri.render(ctx) if self._uri is not None else self._rewritten(ctx)
+        if uri is None:
+            return None
+        if self._encode:
+            path, mark, query = uri.partition("?")
+            uri = encode_path(path).decode("ascii") + mark + query
+        if self._append_query and ctx.request.query:
+            separator = "&" if "?" in uri else "?"
+            uri += separator + ctx.request.query.decode("latin-1")
+        return _redirect(self._status, uri)
+
+    def _secure(self, ctx: Context) -> Reply:
+        request = ctx.request
+        scheme = request.scheme
+        forwarded = request.headers.get(b"x-forwarded-proto")
+        if forwarded and request.client[0] in self._proxies:
+            scheme = forwarded.decode("latin-1").strip().lower()
+        if scheme in ("https", "wss"):
+            return None
+        status = 301 if request.method in ("GET", "HEAD") else 308
+        return _redirect(status, f"https://{self._host or request.host}{self._request_uri(ctx)}")
+
+    def _rewritten(self, ctx: Context) -> str | None:
+        found, uri = first_match(self._substitutions, ctx.request.path)
+        return None if found is None else uri
+
+
+def _redirect(status: int, location: str) -> Response:
+    safe = _UNSAFE.sub(_encoded, location).encode("ascii")
+    return error_page(status, [(b"location", safe)])
+
+
+def _encoded(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogateescape"))

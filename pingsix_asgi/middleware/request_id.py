@@ -1,0 +1,122 @@
+"""Give every request an id that upstreams, logs and the client share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from random import getrandbits, randrange
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..context import Context
+from ..plugin.base import Plugin, PluginConf, Reply
+
+_VARIANT = "89ab"
+_NANO_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KSUID_EPOCH = 1_400_000_000
+_KSUID_LENGTH = 27
+
+
+class RangeID(PluginConf):
+    """The form of ``range_id`` ids."""
+
+    length: Annotated[int, Field(ge=6)] = 16
+    char_set: Annotated[str, Field(min_length=6)] = (
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIGKLMNOPQRSTUVWXYZ0123456789"
+    )
+
+
+class RequestID(Plugin):
+    """Keep the client's id or make one, send it upstream, and tell it to the client.
+
+    Ids identify, they are not secrets: they come from the fast generator, which Python seeds anew
+    in every forked worker. Source: apisix/plugins/request-id.lua.
+    """
+
+    name = "request-id"
+    priority = 12015
+
+    class Conf(PluginConf):
+        header_name: Annotated[str, Field(min_length=1, pattern="^[!-9;-~]+$")] = "X-Request-Id"
+        include_in_response: bool = True
+        algorithm: Literal["uuid", "nanoid", "range_id", "ksuid", "uuidv7"] = "uuid"
+        range_id: RangeID = RangeID()
+
+    def __init__(self, conf: Conf) -> None:
+        self._header = conf.header_name.lower().encode("ascii")
+        self._echo = conf.include_in_response
+        self._make = _maker(conf.algorithm, conf.range_id)
+
+    def rewrite(self, ctx: Context) -> Reply:
+        headers = ctx.request.headers
+        sent = headers.get(self._header)
+        if sent:
+            text = sent.decode("latin-1")
+        else:
+            text = self._make()
+            if sent is None:
+                headers.append(self._header, text.encode("latin-1"))
+            else:
+                headers.set(self._header, text.encode("latin-1"))
+        ctx.set_var("apisix_request_id", text)
+        if self._echo:
+            ctx.note(self, text)
+        return None
+
+    def header_filter(self, ctx: Context) -> None:
+        text = ctx.noted(self)
+        if text is None:
+            return  # somebody answered before our rewrite
+        headers = ctx.response.headers
+        sent = headers.get(self._header)
+        if sent is None:
+            headers.append(self._header, text.encode("latin-1"))
+        elif not sent:
+            headers.set(self._header, text.encode("latin-1"))
+
+
+def _maker(algorithm: str, range_id: RangeID) -> Callable[[], str]:
+    match algorithm:
+        case "nanoid":
+            return lambda: _pick(_NANO_ALPHABET, 21)
+        case "range_id":
+            return lambda: _pick(range_id.char_set, range_id.length)
+        case "ksuid":
+            return _ksuid
+        case "uuidv7":
+            return _uuid7
+    return _uuid4
+
+
+def _uuid4() -> str:
+    bits = getrandbits(128)
+    text = f"{bits:032x}"
+    variant = _VARIANT[bits & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+def _uuid7() -> str:
+    """RFC 9562 §5.7: 48 bits of Unix milliseconds, then random bits."""
+    bits = getrandbits(80)
+    text = f"{int(time.time() * 1000):012x}{bits:020x}"
+    variant = _VARIANT[bits & 3]
+    return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+def _ksuid() -> str:
+    """Seconds since 2014-05-13 in 32 bits and 128 random bits, as 27 base-62 digits."""
+    stamp = int(time.time()) - _KSUID_EPOCH
+    number = int.from_bytes(stamp.to_bytes(4, "big") + os.urandom(16), "big")
+    digits = []
+    for _ in range(_KSUID_LENGTH):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(reversed(digits))
+
+
+def _pick(alphabet: str, length: int) -> str:
+    size = len(alphabet)
+    return "".join([alphabet[randrange(size)] for _ in range(length)])
