@@ -6,6 +6,7 @@ The values are frozen and hashable: equal keys share one connection pool across 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
 LOCAL_HOST = "@app"
@@ -117,7 +118,8 @@ class Node:
         """Requests under way."""
         self.score = 0.0
         """Decayed mean of response seconds, for the ewma balancer."""
-        self.scored_at = 0.0
+        self.scored_at = -inf
+        """Monotonic time of the latest sample in ``score``."""
         name = f"[{self.address}]" if ":" in self.address else self.address
         self.name = f"{name}:{port}"
         """"address:port", for logs and variables."""

@@ -12,6 +12,8 @@ from .node import PoolKey, Timeouts
 
 T = TypeVar("T")
 
+DEFAULT_TIMEOUTS = Timeouts()
+
 
 class NodePool(Protocol):
     """Connections to one endpoint (proxy.pool.Pool)."""
@@ -64,7 +66,7 @@ class UpstreamDefaults:
     time between two of them; None: by the records' TTL, or 30 s where no TTL is known.
     """
 
-    timeout: Timeouts = Timeouts()
+    timeout: Timeouts = DEFAULT_TIMEOUTS
     tls_verify: bool = False
     tls_ca_file: str | None = None
     dns_timeout_s: float = 5.0

@@ -1,0 +1,1 @@
+"""Whether nodes are healthy: the verdict, the checks, the probes."""

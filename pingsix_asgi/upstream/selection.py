@@ -1,0 +1,125 @@
+"""Which node next: priority groups over a balancer, healthy nodes before the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..clock import Clock
+from ..context import Context
+from ..errors import NoNode
+from .balancer import Balancer, BalancerFactory
+from .node import Node
+
+logger = logging.getLogger("pingsix_asgi.upstream")
+
+WARNING_INTERVAL_S = 10.0
+"""Least time between two warnings that an upstream has no healthy node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node with what this configuration says of it; the node itself is shared by revisions."""
+
+    node: Node
+    weight: int
+    priority: int
+
+
+class HealthRevision:
+    """Counts changes of health of an upstream's nodes, so that a pick compares one number."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+class Selection:
+    """The nodes of an upstream at one moment, in groups of equal priority.
+
+    A group is used only when every healthy node of the higher ones was tried. When no node of any
+    group is healthy, all are used. A node of weight 0 is never picked unless all have weight 0. A
+    single node is picked whatever its health, and again when it was tried.
+
+    Source: APISIX apisix/balancer.lua, balancer/priority.lua. Differs: weight 0 drains a node for
+    every algorithm (``ewma`` too), and across groups.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        factory: BalancerFactory,
+        *,
+        name: str,
+        clock: Clock,
+        health: HealthRevision,
+    ) -> None:
+        if any(member.weight for member in members):
+            members = [member for member in members if member.weight]
+        self.nodes = [member.node for member in members]
+        """The nodes that can be picked: at least one."""
+        self._name, self._clock, self._health = name, clock, health
+        self._single = self.nodes[0] if len(self.nodes) == 1 else None
+        self._groups = [(list(group), factory(group)) for group in _by_priority(members)]
+        self._seen_health = -1
+        self._warned_at: float | None = None
+        self._usable: list[Balancer] = []
+
+    def pick(self, ctx: Context, tried: Collection[Node]) -> Node:
+        """Return the node for the next attempt. Raises NoNode when all usable ones were tried."""
+        if self._single is not None:
+            return self._single
+        if self._seen_health != self._health.number:
+            self._sort_out()
+        for balancer in self._usable:
+            node = balancer.pick(ctx, tried)
+            if node is not None:
+                return node
+        raise NoNode(f"upstream {self._name}: all {len(self.nodes)} nodes are out or were tried")
+
+    def started(self, node: Node) -> None:
+        """Tell the balancers that ``node`` got a request."""
+        for _, balancer in self._groups:
+            balancer.started(node)
+
+    def finished(self, node: Node, sample_s: float | None) -> None:
+        """Tell the balancers that a request at ``node`` ended, see Balancer.finished."""
+        for _, balancer in self._groups:
+            balancer.finished(node, sample_s)
+
+    def _sort_out(self) -> None:
+        """Give the balancers the nodes that are healthy now."""
+        self._seen_health = self._health.number
+        usable = []
+        for nodes, balancer in self._groups:
+            healthy = [node for node in nodes if node.health.is_healthy]
+            if healthy:
+                balancer.use(healthy)
+                usable.append(balancer)
+        if not usable:
+            self._warn()
+            for nodes, balancer in self._groups:
+                balancer.use(nodes)
+                usable.append(balancer)
+        self._usable = usable
+
+    def _warn(self) -> None:
+        now = self._clock.monotonic()
+        if self._warned_at is None or now - self._warned_at >= WARNING_INTERVAL_S:
+            self._warned_at = now
+            logger.warning(
+                "upstream %s: none of %d nodes is healthy, using them all",
+                self._name,
+                len(self.nodes),
+            )
+
+
+def _by_priority(members: Sequence[Member]) -> list[dict[Node, int]]:
+    """Return node to weight for each priority, the highest first."""
+    groups: dict[int, dict[Node, int]] = {}
+    for member in members:
+        group = groups.setdefault(member.priority, {})
+        group[member.node] = member.weight or 1
+    return [groups[priority] for priority in sorted(groups, reverse=True)]
