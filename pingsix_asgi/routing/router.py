@@ -1,0 +1,150 @@
+"""Find the route of a request: by host, then by path, then by its conditions.
+
+The order in which routes are tried is APISIX's (apisix/http/router/radixtree_host_uri.lua): the
+exact host, wildcard hosts from long to short, routes without a host; in each of them the exact
+path, then patterns from the longest literal start to the shortest. A route whose conditions fail
+passes the request on. No step looks at all routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ..context import Context, Match
+from ..http.addresses import AddressSet
+from .draft import Draft
+from .hosts import Hosts, parse_host
+from .leaf import Leaf, Test, combine
+from .pattern import parse_path
+from .table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route as the router sees it."""
+
+    id: str
+    paths: tuple[str, ...]
+    """Patterns as ``parse_path`` reads them; one is enough to match."""
+    hosts: tuple[str, ...]
+    """The route's hosts, else its service's; empty: any host."""
+    methods: frozenset[str] | None
+    """None or empty: any method."""
+    remote_addrs: AddressSet | None
+    """The client's address must be in it; None: any."""
+    predicate: Test | None
+    """The compiled ``vars``; it may read path parameters. None: always."""
+    priority: int
+    match: Match
+    needs_body: bool = False
+    """The predicate reads the request body, see ``expr.variables.needs_body``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """An entry with its leaves, and the hosts they were filed under."""
+
+    entry: RouteEntry
+    leaves: tuple[Leaf, ...]
+    hosts: tuple[str, ...]
+
+
+class Router:
+    """An immutable set of routes."""
+
+    def __init__(self, entries: Iterable[RouteEntry] = ()) -> None:
+        """File all entries; of two with one id the later counts.
+
+        Raises ValueError for a bad path or host; the text names neither route nor field.
+        """
+        self._filed: dict[str, _Filed] = {}
+        self._anywhere = Table()
+        self._hosts: Hosts | None = None
+        self._body_readers = 0
+        self._apply(entries, ())
+
+    @property
+    def entries(self) -> Mapping[str, RouteEntry]:
+        """All entries by id."""
+        return MappingProxyType({id: filed.entry for id, filed in self._filed.items()})
+
+    @property
+    def needs_body(self) -> bool:
+        """Some predicate reads the request body: read it, within a limit, before ``match``."""
+        return self._body_readers > 0
+
+    def __len__(self) -> int:
+        return len(self._filed)
+
+    def match(self, ctx: Context) -> Match | None:
+        """Return the match of the first route that accepts the request, or None.
+
+        Sets ``ctx.params`` when the matched path has parameters.
+        """
+        request = ctx.request
+        if self._hosts is not None:
+            for table in self._hosts.tables(request):
+                match = table.find(ctx, request.path)
+                if match is not None:
+                    return match
+        return self._anywhere.find(ctx, request.path)
+
+    def updated(
+        self, *, added: Iterable[RouteEntry] = (), removed_ids: Iterable[str] = ()
+    ) -> Router:
+        """Return a router with the changes; an entry replaces the one with its id.
+
+        This router stays as it is and the two share what did not change: the cost is that of the
+        changed routes, and of copying the dicts they are filed in. Ids not present are ignored.
+        Raises ValueError as the constructor does.
+        """
+        router = Router.__new__(Router)
+        router._filed = self._filed
+        router._anywhere = self._anywhere
+        router._hosts = self._hosts
+        router._body_readers = self._body_readers
+        router._apply(added, removed_ids)
+        return router
+
+    def _apply(self, added: Iterable[RouteEntry], removed_ids: Iterable[str]) -> None:
+        draft = Draft()
+        self._filed = draft.own(self._filed)
+        self._anywhere = draft.own(self._anywhere)
+        hosts = Hosts() if self._hosts is None else self._hosts
+        self._hosts = hosts = draft.own(hosts)
+        for id in removed_ids:
+            self._remove(draft, hosts, id)
+        for entry in added:
+            self._remove(draft, hosts, entry.id)
+            self._add(draft, hosts, entry)
+        if hosts.is_empty:
+            self._hosts = None
+
+    def _add(self, draft: Draft, hosts: Hosts, entry: RouteEntry) -> None:
+        test = combine(entry.remote_addrs, entry.predicate)
+        leaves = []
+        for index, text in enumerate(entry.paths):
+            pattern = parse_path(text)
+            order = (-entry.priority, pattern.rank, entry.id, index)
+            leaves.append(Leaf(pattern, entry.match, order, entry.methods or None, test))
+        names = tuple(dict.fromkeys(parse_host(host) for host in entry.hosts))
+        for leaf in leaves:
+            if not names:
+                self._anywhere.add(draft, leaf)
+            for name in names:
+                hosts.add(draft, name, leaf)
+        self._filed[entry.id] = _Filed(entry, tuple(leaves), names)
+        self._body_readers += entry.needs_body
+
+    def _remove(self, draft: Draft, hosts: Hosts, id: str) -> None:
+        filed = self._filed.pop(id, None)
+        if filed is None:
+            return
+        for leaf in filed.leaves:
+            if not filed.hosts:
+                self._anywhere.remove(draft, leaf)
+            for name in filed.hosts:
+                hosts.remove(draft, name, leaf)
+        self._body_readers -= filed.entry.needs_body
