@@ -28,7 +28,7 @@ LOCK_S = 5.0
 class Lookup:
     """What one request found in the cache and does about it."""
 
-    __slots__ = ("body", "entry", "key", "locked", "replay", "stale", "status", "wanted")
+    __slots__ = ("body", "entry", "key", "locked", "replay", "saving", "stale", "status", "wanted")
 
     def __init__(self, key: str, wanted: Directives) -> None:
         self.key = key
@@ -40,6 +40,8 @@ class Lookup:
         self.entry: Entry | None = None
         """What is being captured."""
         self.body = bytearray()
+        self.saving = False
+        """The store is being written; the lock is released when that is done."""
         self.replay: bytes | None = None
         """A stored body to send in place of the origin's."""
 
@@ -125,7 +127,7 @@ class CachingPlugin(Plugin):
 
     def log(self, ctx: Context) -> None:
         lookup: Lookup | None = ctx.noted(self)
-        if lookup is not None and lookup.locked and lookup.entry is None:
+        if lookup is not None and lookup.locked and not lookup.saving:
             self._unlock(lookup)
 
     async def _look_up(self, ctx: Context, lookup: Lookup) -> Reply:
@@ -212,6 +214,7 @@ class CachingPlugin(Plugin):
         await self.store.purge(key)
 
     def _save(self, lookup: Lookup, entry: Entry) -> None:
+        lookup.saving = True
         if lookup.replay is None:
             entry.body = bytes(lookup.body)
         self._later(self._save_and_unlock(lookup, entry))
