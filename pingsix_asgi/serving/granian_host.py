@@ -10,6 +10,7 @@ import contextlib
 import logging
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
@@ -26,9 +27,6 @@ class _OnSocket(Server):
     """granian's embeddable server on a socket that is bound already."""
 
     def __init__(self, sock: socket, app: ASGIApp, listener: Listener) -> None:
-        files = {}
-        if listener.cert_path and listener.key_path:
-            files = {"ssl_cert": Path(listener.cert_path), "ssl_key": Path(listener.key_path)}
         super().__init__(
             app,
             interface=Interfaces.ASGINL,
@@ -36,13 +34,15 @@ class _OnSocket(Server):
             log_enabled=False,
             backlog=BACKLOG,
             ssl_protocol_min=SSLProtocols.tls12,
-            **files,
+            ssl_cert=Path(listener.cert_path) if listener.cert_path else None,
+            ssl_key=Path(listener.key_path) if listener.key_path else None,
         )
         self._socket = sock
         self.is_up = asyncio.Event()
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self._socket.fileno(), False, BACKLOG)
+        # Untyped there: made for handing sockets to worker processes.
+        self._shd: Any = SocketHolder(self._socket.fileno(), False, BACKLOG)  # type: ignore[call-arg]
         self.is_up.set()
 
 
@@ -73,7 +73,7 @@ class GranianHost:
 
     def close(self, grace_s: float) -> None:
         """Stop accepting, and give the requests in flight ``grace_s`` seconds to end."""
-        self._server.stop()
+        self._server.stop()  # type: ignore[no-untyped-call]
         self._kill = asyncio.get_running_loop().call_later(grace_s, self.abort)
 
     def abort(self) -> None:
