@@ -7,6 +7,7 @@ consumer and secrets below their manager.
 from __future__ import annotations
 
 import json
+import math
 from typing import Final, NoReturn
 
 from ..types import JSON
@@ -29,6 +30,7 @@ FLAT: Final = frozenset(
 _NOT_OURS: Final = frozenset(("plugins", "stream_routes", "gen_id", "data_plane"))
 """What APISIX keeps beside its resources and this gateway has no use for."""
 _PLACEHOLDER: Final = b"init_dir"
+MAX_DEPTH: Final = 100
 
 
 def locate(key: str, prefix: str) -> tuple[str, str] | None:
@@ -72,14 +74,17 @@ def is_placeholder(value: bytes) -> bool:
 def decode_json(raw: bytes) -> JSON:
     """Read JSON as APISIX does, raw control characters in strings included. Raises ValueError.
 
-    Refused: NaN and Infinity, and halves of surrogate pairs, which no UTF-8 text can hold.
+    Refused: numbers beyond a double, halves of surrogate pairs, and more than ``MAX_DEPTH`` levels,
+    so that whatever is read can be walked and written again.
     """
     try:
         document = _DECODER.decode(raw.decode("utf-8-sig"))
-        if b"\\u" in raw:
-            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        _check_depth(document)
+    if b"\\u" in raw:
+        encode_json(document)
     return document
 
 
@@ -88,8 +93,29 @@ def encode_json(document: JSON) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def _check_depth(document: JSON) -> None:
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(strict=False, parse_constant=_refuse)
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"number {text[:20]} is too large")
+    return value
+
+
+_DECODER: Final = json.JSONDecoder(strict=False, parse_constant=_refuse, parse_float=_float)

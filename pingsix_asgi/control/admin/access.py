@@ -1,0 +1,140 @@
+"""Who may use the Admin API: keys with roles, addresses, origins."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from ...errors import ConfigError
+from ...types import RawHeaders
+from .exchange import Refusal, Request
+
+Role = Literal["admin", "viewer"]
+
+_PREFLIGHT: Final[RawHeaders] = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET, PUT, OPTIONS, DELETE, PATCH"),
+    (b"access-control-max-age", b"3600"),
+    (b"access-control-allow-headers", b"*"),
+    (b"access-control-allow-credentials", b"true"),
+]
+_CORS: Final[RawHeaders] = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-credentials", b"true"),
+    (b"access-control-expose-headers", b"*"),
+    (b"access-control-max-age", b"3600"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminKey:
+    """A key and what it allows; a viewer may only read."""
+
+    key: str
+    role: Role = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminOptions:
+    """Options of the Admin API; defaults are APISIX's but for the address."""
+
+    keys: Sequence[AdminKey] = ()
+    requires_key: bool = True
+    allows_cors: bool = True
+    allowed_clients: Sequence[str] = ()
+    """Addresses and CIDR blocks; empty: everybody the listener lets in."""
+    address: str = "127.0.0.1:9180"
+    is_encrypted: bool = False
+    allows_insecure_remote: bool = False
+
+
+class Access:
+    """Judges requests. Raises ConfigError for options that would leave the API open."""
+
+    def __init__(self, options: AdminOptions) -> None:
+        if options.requires_key and not any(key.key.strip() for key in options.keys):
+            raise ConfigError("admin: api_key is required, or switch the key check off")
+        host = options.address.rpartition(":")[0].strip("[]")
+        if not (options.is_encrypted or options.allows_insecure_remote or _is_loopback(host)):
+            raise ConfigError(
+                f"admin: refusing to serve {options.address} without TLS; "
+                "use a loopback address or set allow_insecure_remote"
+            )
+        self._options = options
+        self._keys = [(_digest(key.key), key.role) for key in options.keys if key.key.strip()]
+        try:
+            self._clients = [ipaddress.ip_network(text) for text in options.allowed_clients]
+        except ValueError as error:
+            raise ConfigError(f"admin: allow_admin: {error}") from None
+
+    def check(self, request: Request) -> None:
+        """Raise Refusal unless the client may do what it asks for."""
+        if self._clients and not self._is_allowed_client(request.client):
+            raise Refusal(403, "Forbidden")
+        if not self._options.requires_key:
+            if _is_cross_origin(request):  # any web page could write to an API without keys
+                raise Refusal(403, "Forbidden")
+            return
+        given = (
+            request.query.get("api_key")
+            or request.headers.get("x-api-key")
+            or request.cookie("x_api_key")
+        )
+        if not given:
+            raise _unauthorized("missing apikey")
+        role = self._role(given)
+        if role is None:
+            raise _unauthorized("wrong apikey")
+        if role == "viewer" and request.method not in ("GET", "HEAD"):
+            raise _unauthorized("invalid method for role viewer")
+
+    def cors(self, request: Request) -> RawHeaders:
+        """Return the CORS headers of an answer."""
+        if not self._options.allows_cors or not self._options.requires_key:
+            return []
+        return _PREFLIGHT if request.method == "OPTIONS" else _CORS
+
+    def _role(self, given: str) -> Role | None:
+        """Compare with every key in constant time, so that time tells nothing about any."""
+        digest, found = _digest(given), None
+        for known, role in self._keys:
+            if compare_digest(digest, known):
+                found = found or role
+        return found
+
+    def _is_allowed_client(self, client: str) -> bool:
+        try:
+            address = ipaddress.ip_address(client)
+        except ValueError:
+            return False
+        return any(address in network for network in self._clients)
+
+
+def _unauthorized(why: str) -> Refusal:
+    return Refusal(401, {"error_msg": "failed to check token", "description": why})
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_cross_origin(request: Request) -> bool:
+    origin = request.headers.get("origin")
+    if origin is None:
+        return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    try:
+        return urlsplit(origin).netloc != request.headers.get("host")
+    except ValueError:
+        return True

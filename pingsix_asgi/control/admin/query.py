@@ -1,0 +1,76 @@
+"""Lists: which items, in which order, which page. Source: apisix/admin/v3_adapter.lua."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from ...types import JSON
+from .exchange import Refusal, refused
+
+PAGE_SIZES: Final = range(10, 501)
+_FILTERED_BY: Final = ("service_id", "upstream_id")
+
+Entry = dict[str, Any]
+Test = Callable[[dict[str, JSON]], bool]
+
+
+def select(entries: Sequence[Entry], kind: str, query: Mapping[str, str]) -> JSON:
+    """Filter, sort by creation and cut out a page. Raises Refusal."""
+    tests = list(_tests(kind, query))
+    found = [entry for entry in entries if all(test(entry["value"]) for test in tests)]
+    found.sort(key=lambda entry: (entry["createdIndex"], entry["key"]))
+    page = _page(query)
+    return {"total": len(found), "list": found if page is None else found[page]}
+
+
+def _tests(kind: str, query: Mapping[str, str]) -> list[Test]:
+    tests: list[Test] = []
+    if name := query.get("name"):
+        pattern = _pattern(name)
+        tests.append(lambda value: _found(pattern, [value.get("name")]))
+    if label := query.get("label"):
+        tests.append(lambda value: isinstance(of := value.get("labels"), dict) and label in of)
+    if uri := query.get("uri"):
+        uri_pattern = _pattern(uri)
+        tests.append(lambda value: _found(uri_pattern, _uris(value)))
+    if kind == "routes":
+        wanted = dict(parse_qsl(query.get("filter", "")))
+        tests += [_equals(key, wanted[key]) for key in _FILTERED_BY if key in wanted]
+    return tests
+
+
+def _equals(key: str, wanted: str) -> Test:
+    return lambda value: str(value.get(key)) == wanted
+
+
+def _uris(value: dict[str, JSON]) -> list[JSON]:
+    uris = value.get("uris")
+    return [value.get("uri"), *(uris if isinstance(uris, list) else ())]
+
+
+def _found(pattern: re.Pattern[str], texts: Sequence[JSON]) -> bool:
+    return any(isinstance(text, str) and pattern.search(text) for text in texts)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise refused(400, f"invalid regular expression: {error}") from None
+
+
+def _page(query: Mapping[str, str]) -> slice | None:
+    if "page" not in query or "page_size" not in query:
+        return None
+    size = _number(query["page_size"])
+    if size not in PAGE_SIZES:
+        raise Refusal(400, "page_size must be between 10 and 500")
+    page = max(1, _number(query["page"]))
+    return slice((page - 1) * size, page * size)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0

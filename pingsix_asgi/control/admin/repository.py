@@ -1,0 +1,139 @@
+"""Resources in a store as the Admin API sees them: located, decoded, secrets sealed or hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...config.layout import decode_json, encode_json, is_placeholder, key_of, locate
+from ...config.store import Ambiguous, Condition, Delete, Item, Operation, Put, Store
+from ...errors import ConfigError
+from ...plugin.registry import Registry
+from ...secrets.fields import change_secrets, encrypt, redact, restore
+from ...types import JSON
+
+
+class Keyring(Protocol):
+    """Encrypts and decrypts single values."""
+
+    def encrypt(self, value: str) -> str:
+        """Return the envelope of a value."""
+
+    def decrypt(self, value: str) -> str:
+        """Return the plain text of an envelope. Raises ConfigError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A resource as it is in the store; ``document`` is the bare text of what is not JSON."""
+
+    kind: str
+    id: str
+    item: Item
+    document: JSON
+
+
+class Repository:
+    """Access to the resources under a store's prefix."""
+
+    def __init__(self, store: Store, registry: Registry, keyring: Keyring | None) -> None:
+        self.store, self._registry, self._keyring = store, registry, keyring
+
+    def key(self, kind: str, id: str) -> str:
+        """Return the key of a resource."""
+        return key_of(kind, id, self.store.prefix)
+
+    def folder(self, kind: str, parent: str = "") -> str:
+        """Return the prefix of a kind's keys; credentials lie below a consumer."""
+        if kind == "credentials":
+            consumers = f"{self.store.prefix}/consumers/"
+            return f"{consumers}{parent}/credentials/" if parent else consumers
+        return f"{self.store.prefix}/{kind}/{parent}/" if parent else f"{self.store.prefix}/{kind}/"
+
+    async def get(self, kind: str, id: str) -> Stored | None:
+        """Return a resource, or None."""
+        item = await self.store.get(self.key(kind, id))
+        return None if item is None else Stored(kind, id, item, _decoded(item))
+
+    async def list(self, folder: str) -> tuple[list[Stored], int]:
+        """Return all resources below a folder, whatever their kind, and the revision."""
+        listing = await self.store.list(folder)
+        found = []
+        for item in listing.items:
+            try:
+                where = locate(item.key, self.store.prefix)
+            except KeyError:
+                continue
+            if where is not None and not is_placeholder(item.value):
+                found.append(Stored(*where, item, _decoded(item)))
+        return found, listing.revision
+
+    async def put(
+        self,
+        kind: str,
+        id: str,
+        document: JSON,
+        conditions: Sequence[Condition],
+        ttl_s: int | None = None,
+    ) -> bool:
+        """Write a document, its secrets sealed, if the conditions hold."""
+        if self._keyring is not None:
+            document = encrypt(kind, document, self._registry, self._keyring.encrypt)
+        put = Put(self.key(kind, id), encode_json(document), ttl_s)
+        try:
+            return await self.store.commit([put], conditions) is not None
+        except Ambiguous:
+            item = await self.store.get(put.key)
+            if item is not None and item.value == put.value:
+                return True
+            raise
+
+    async def delete(self, keys: Sequence[str], conditions: Sequence[Condition]) -> bool:
+        """Delete keys if the conditions hold."""
+        operations: list[Operation] = [Delete(key) for key in keys]
+        try:
+            return await self.store.commit(operations, conditions) is not None
+        except Ambiguous:
+            if await self.store.get(keys[0]) is None:
+                return True
+            raise
+
+    def entry(self, stored: Stored) -> dict[str, Any]:
+        """Return how a resource is shown."""
+        return {
+            **self.shown(stored.kind, stored.id, stored.document),
+            "createdIndex": stored.item.created,
+            "modifiedIndex": stored.item.modified,
+        }
+
+    def shown(self, kind: str, id: str, document: JSON) -> dict[str, Any]:
+        """Return the key and the value with its secrets hidden."""
+        return {"key": self.key(kind, id), "value": redact(kind, document, self._registry)}
+
+    def restored(self, kind: str, document: JSON, before: Stored | None) -> JSON:
+        """Put stored secrets back where a client sent the ``***`` it had been shown."""
+        if before is None:
+            return document
+        return restore(kind, document, self.opened(kind, before.document), self._registry)
+
+    def opened(self, kind: str, document: JSON) -> JSON:
+        """Return a stored document with its secrets in plain text, as far as the keyring goes."""
+        keyring = self._keyring
+        if keyring is None:
+            return document
+
+        def change(path: object, value: str) -> str:
+            try:
+                return keyring.decrypt(value)
+            except ConfigError:
+                return value
+
+        return change_secrets(kind, document, self._registry, change)
+
+
+def _decoded(item: Item) -> JSON:
+    try:
+        return decode_json(item.value)
+    except ValueError:
+        return item.value.decode("utf-8", "replace")

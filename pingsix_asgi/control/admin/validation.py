@@ -1,0 +1,171 @@
+"""Validation endpoints, schemas, and the one check every write goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ... import __version__
+from ...errors import ReferenceMissing, SchemaError
+from ...model.resources import json_schema
+from ...plugin.base import Plugin
+from ...plugin.registry import Registry
+from ...types import JSON
+from .exchange import Refusal, Request, refused
+from .kinds import KINDS
+from .stopgap import check_document
+
+Answer = tuple[int, JSON]
+
+_SINGULAR: Final = {kind.label.replace(" ", "_"): kind.name for kind in KINDS.values()}
+_COMPLETE: Final = (
+    "unknown plugin",
+    "failed to",
+    "only one of",
+    "wrong username",
+)
+"""Starts of messages that APISIX gives without "invalid configuration"."""
+
+
+def check_resource(kind: str, id: str, document: JSON, registry: Registry) -> str | None:
+    """Return what is wrong with a document, in APISIX's words, or None.
+
+    The check is the one the data plane compiles with.
+    """
+    found = check_document(kind, id, document, registry)
+    return _text(found[0]) if found else None
+
+
+def _text(error: SchemaError) -> str:
+    message = error.message
+    if message.startswith(_COMPLETE):
+        return message
+    parent = error.path.rpartition(".")[0]
+    return f"invalid configuration: {f'{parent}: ' if parent else ''}{message}"
+
+
+class Schemas:
+    """What the gateway knows: plugins, schemas, and whether a document fits."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def plugins(self, segments: tuple[str, ...], request: Request) -> Answer:
+        """Answer GET /plugins, /plugins/list and /plugins/{name}."""
+        subsystem = request.query.get("subsystem", "http")
+        if subsystem not in ("http", "stream"):
+            raise refused(400, f"unsupported subsystem: {subsystem}")
+        is_http = subsystem == "http"
+        if segments == ("list",):
+            return 200, self._registry.names() if is_http else []
+        if request.query.get("all") == "true":
+            names = self._registry.names() if is_http else []
+            return 200, {name: _attributes(self._registry.find(name)) for name in names}
+        if len(segments) != 1 or not is_http:
+            raise refused(404, "plugin not found")
+        return self._plugin_schema(segments[0], request)
+
+    def schema(self, segments: tuple[str, ...], request: Request) -> Answer:
+        """Answer GET /schema/{resource} and /schema/plugins/{name}."""
+        match segments:
+            case ["plugins", name]:
+                return self._plugin_schema(name, request)
+            case [name]:
+                kind = KINDS.get(_SINGULAR.get(name, name))
+                if kind is not None and kind.name != "secrets":
+                    return 200, json_schema(kind.name)
+            case ["secrets" | "secret", manager]:
+                try:
+                    return 200, json_schema("secrets", manager)
+                except SchemaError:
+                    pass
+        raise refused(400, f"not found schema: {'/'.join(segments)}")
+
+    def validate(self, segments: tuple[str, ...], request: Request) -> Answer:
+        """Answer POST /schema/validate/{resource}: 200 without a body, or why not."""
+        name = "/".join(segments)
+        kind = KINDS.get(_SINGULAR.get(segments[0], segments[0]) if segments else "")
+        if kind is None or len(segments) > 1 + (kind.name == "secrets"):
+            raise refused(400, f"not found schema: {name}")
+        if not request.has_body:
+            raise refused(400, "missing configurations")
+        id = _claimed_id(kind.name, request.body, "/".join(segments[1:]))
+        if text := check_resource(kind.name, id, request.body, self._registry):
+            raise refused(400, text)
+        return 200, None
+
+    def validate_all(self, request: Request) -> Answer:
+        """Answer POST /configs/validate: every resource of a configuration, each problem listed."""
+        if not isinstance(request.body, dict):
+            raise refused(400, "invalid configuration: wrong type: expected object")
+        errors = [
+            {"resource_type": kind, "resource_id": id, "index": index, "error": text}
+            for kind, resources in request.body.items()
+            for id, index, text in self._problems(kind, resources)
+        ]
+        if errors:
+            document = {"error_msg": "Configuration validation failed", "errors": errors}
+            raise Refusal(400, document)
+        return 200, {}
+
+    def _problems(self, kind: str, resources: JSON) -> Iterator[tuple[str, int, str]]:
+        if kind not in KINDS:
+            yield "", 0, f"unknown resource type {kind}"
+            return
+        if not isinstance(resources, list):
+            yield "", 0, "wrong type: expected array"
+            return
+        seen = set()
+        for index, document in enumerate(resources):
+            id = _claimed_id(kind, document, "")
+            if id in seen:
+                yield id, index, f"found duplicate id {id} in {kind}"
+            if id != "0":
+                seen.add(id)
+            if text := check_resource(kind, id, document, self._registry):
+                yield id, index, text
+
+    def _plugin_schema(self, name: str, request: Request) -> Answer:
+        try:
+            plugin = self._registry.find(name)
+        except ReferenceMissing:
+            raise refused(404, "plugin not found") from None
+        wanted = request.query.get("schema_type", "")
+        found = _schemas(plugin).get(wanted if wanted in ("consumer", "metadata") else "main")
+        if found is None:
+            raise refused(400, "not found schema")
+        return 200, found
+
+
+def _claimed_id(kind: str, document: JSON, below: str) -> str:
+    """Return the id a document is to be judged under; "0" for one without."""
+    given: Any = None
+    if isinstance(document, Mapping):
+        given = document.get("username" if kind == "consumers" else "id")
+    id = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else "0"
+    return f"{below}/{id}" if below and kind == "secrets" else id
+
+
+def _schemas(plugin: type[Plugin]) -> dict[str, JSON]:
+    found = {"main": plugin.Conf.model_json_schema()}
+    if plugin.ConsumerConf is not None:
+        found["consumer"] = plugin.ConsumerConf.model_json_schema()
+    if plugin.Metadata is not None:
+        found["metadata"] = plugin.Metadata.model_json_schema()
+    return found
+
+
+def _attributes(plugin: type[Plugin]) -> dict[str, JSON]:
+    schemas = _schemas(plugin)
+    found: dict[str, JSON] = {
+        "version": __version__,
+        "priority": plugin.priority,
+        "schema": schemas["main"],
+    }
+    if plugin.kind:
+        found["type"] = plugin.kind
+    if "consumer" in schemas:
+        found["consumer_schema"] = schemas["consumer"]
+    if "metadata" in schemas:
+        found["metadata_schema"] = schemas["metadata"]
+    return found
