@@ -129,6 +129,7 @@ class Context:
     """One request. Slots only; optional parts stay None until somebody needs them."""
 
     __slots__ = (
+        "body",
         "bytes_sent",
         "consumer",
         "error",
@@ -175,6 +176,8 @@ class Context:
         """The picked upstream node (upstream.node.Node), or None for the local app."""
         self.upstream: Any = None
         """What the exchange with the upstream measured (proxy.exchange.Exchange), or None."""
+        self.body: bytes | None = None
+        """The whole request body, once ``read_body`` or ``replace_body`` kept it."""
         self.consumer: Consumer | None = None
         self.vars: dict[str, Any] | None = None
         """Variables set by plugins; they win over the built-in ones of the same name."""
@@ -291,6 +294,7 @@ class Context:
 
     def replace_body(self, body: bytes) -> None:
         """Let the target read ``body`` instead of what is left of the client's."""
+        self.body = body
         rest = self.receive
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
