@@ -1,0 +1,134 @@
+"""Certificates by server name, through real handshakes in memory."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+import trustme
+
+from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.model.ssl import SSL
+from pingsix_asgi.tls.certificates import Certificates, listener_context
+from pingsix_asgi.tls.contexts import server_context
+
+CA = trustme.CA()
+
+
+def pem(*names: str, key_type: trustme.KeyType = trustme.KeyType.ECDSA) -> tuple[str, str]:
+    issued = CA.issue_cert(*names, key_type=key_type)
+    chain = "".join(blob.bytes().decode() for blob in issued.cert_chain_pems)
+    return chain, issued.private_key_pem.bytes().decode()
+
+
+def resource(*names: str, **more: Any) -> SSL:
+    cert, key = pem(*names)
+    return SSL.model_validate({"cert": cert, "key": key, "snis": list(names), **more})
+
+
+def handshake(context: ssl.SSLContext, name: str | None, client: Any = None) -> Any:
+    """Shake hands in memory; returns the names of the certificate the client saw."""
+    asking = ssl.create_default_context()
+    CA.configure_trust(asking)
+    asking.check_hostname = False
+    asking.set_alpn_protocols(["h2", "http/1.1"])
+    if client is not None:
+        client.configure_cert(asking)
+    c_in, c_out, s_in, s_out = (ssl.MemoryBIO() for _ in range(4))
+    left = asking.wrap_bio(c_in, c_out, server_hostname=name)
+    right = context.wrap_bio(s_in, s_out, server_side=True)
+    done: set[Any] = set()
+    for _ in range(10):
+        for side, out, into in ((left, c_out, s_in), (right, s_out, c_in)):
+            try:
+                side.do_handshake()
+                done.add(side)
+            except ssl.SSLWantReadError:
+                pass
+            into.write(out.read())
+    assert len(done) == 2
+    shown: Any = left.getpeercert()
+    names = {value for _, value in shown["subjectAltName"]}
+    return names, left.selected_alpn_protocol(), right.getpeercert()
+
+
+def test_the_most_exact_name_wins_and_changes_show_in_the_next_handshake() -> None:
+    state = Certificates(
+        {
+            "1": resource("a.example.com"),
+            "2": resource("*.example.com"),
+            "3": resource("*.deep.example.com"),
+        },
+        ["h2", "http/1.1"],
+    )
+    context = listener_context(lambda: state, ["h2", "http/1.1"])
+    assert handshake(context, "A.example.com")[0] == {"a.example.com"}
+    assert handshake(context, "b.example.com")[0] == {"*.example.com"}
+    assert handshake(context, "x.deep.example.com")[:2] == ({"*.deep.example.com"}, "h2")
+    with pytest.raises(ssl.SSLError):
+        handshake(context, "x.y.example.com")
+    state = Certificates({"1": resource("new.example.com")}, ["http/1.1"])
+    assert handshake(context, "new.example.com")[0] == {"new.example.com"}
+    with pytest.raises(ssl.SSLError):
+        handshake(context, "a.example.com")
+
+
+def test_without_a_name_the_fallback_or_the_listener_s_own_certificate_is_shown() -> None:
+    state = Certificates({"1": resource("a.example.com")}, ["http/1.1"])
+    own = listener_context(lambda: state, ["http/1.1"], own=pem("own.example.com"))
+    assert handshake(own, None)[0] == {"own.example.com"}
+    assert handshake(own, "other.example.com")[0] == {"own.example.com"}
+    named = listener_context(lambda: state, ["http/1.1"], fallback_sni="a.example.com")
+    assert handshake(named, None)[0] == {"a.example.com"}
+
+
+def test_a_resource_may_hold_several_key_types() -> None:
+    rsa_cert, rsa_key = pem("a.example.com", key_type=trustme.KeyType.RSA)
+    both = resource("a.example.com", certs=[rsa_cert], keys=[rsa_key])
+    context = server_context(both, ["http/1.1"])
+    assert handshake(context, "a.example.com")[0] == {"a.example.com"}
+
+
+def test_clients_are_verified_where_the_resource_says_so() -> None:
+    ca = CA.cert_pem.bytes().decode()
+    guarded = resource("a.example.com", client={"ca": ca, "skip_mtls_uri_regex": ["^/free"]})
+    state = Certificates({"1": guarded}, ["http/1.1"])
+    context = listener_context(lambda: state, ["http/1.1"])
+    assert handshake(context, "a.example.com")[2] is None
+    assert handshake(context, "a.example.com", CA.issue_cert("me"))[2]
+    with pytest.raises(ssl.SSLError):
+        handshake(context, "a.example.com", trustme.CA().issue_cert("stranger"))
+    found = state.find("a.example.com")
+    assert found is not None
+    assert found.demands_client("/paid")
+    assert not found.demands_client("/free/x")
+
+
+def test_a_resource_may_refuse_a_protocol_version() -> None:
+    limited = resource("a.example.com", ssl_protocols=["TLSv1.3"])
+    found = Certificates({"1": limited}, ["http/1.1"]).find("a.example.com")
+    assert found is not None
+    assert found.allows("TLSv1.3")
+    assert not found.allows("TLSv1.2")
+
+
+def test_unchanged_resources_keep_their_context() -> None:
+    one, two = resource("a.example.com"), resource("b.example.com")
+    before = Certificates({"1": one}, ["http/1.1"])
+    after = Certificates({"1": one, "2": two}, ["http/1.1"], before)
+    assert after.find("a.example.com") is before.find("a.example.com")
+
+
+def test_what_does_not_load_names_its_field() -> None:
+    cert, key = pem("a.example.com")
+    other_key = pem("b.example.com")[1]
+    for fields, path in (
+        ({"cert": cert, "key": other_key}, "cert"),
+        ({"cert": "x" * 200, "key": key}, "cert"),
+        ({"cert": cert, "key": key, "client": {"ca": "y" * 200}}, "client.ca"),
+    ):
+        bad = SSL.model_validate({"sni": "a.example.com", **fields})
+        with pytest.raises(SchemaError) as caught:
+            server_context(bad, ["http/1.1"])
+        assert caught.value.path == path
