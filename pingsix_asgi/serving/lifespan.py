@@ -6,6 +6,8 @@ scopes of the app behave as they do without the gateway.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -83,3 +85,43 @@ class Lifespan:
         self._is_up = self._is_down = True
         await self._stop()
         await self._server_send(message)
+
+
+class FirstRequest:
+    """Starts the gateway on its first request, for servers that run no lifespan.
+
+    One task keeps it running: event loops that are run to their end cancel what is left on them,
+    and that is when the gateway stops. A request on another loop after that starts it again.
+    """
+
+    def __init__(self, *, start: Step, stop: Step) -> None:
+        self._start = start
+        self._stop = stop
+        self._living: asyncio.Task[None] | None = None
+        self._up: asyncio.Future[None]
+
+    async def started(self) -> None:
+        """Return when the gateway runs; whoever comes first starts it, the others wait.
+
+        Raises what the start raised. The next request tries again.
+        """
+        if self._living is None or self._living.done():
+            loop = asyncio.get_running_loop()
+            self._up = loop.create_future()
+            # In a context of its own: what the first request set must not live on in our tasks.
+            self._living = loop.create_task(
+                self._live(self._up), name="pingsix-gateway", context=contextvars.Context()
+            )
+        await asyncio.shield(self._up)
+
+    async def _live(self, up: asyncio.Future[None]) -> None:
+        try:
+            await self._start()
+            up.set_result(None)
+            await asyncio.get_running_loop().create_future()
+        except Exception as error:
+            up.set_exception(error)
+        finally:
+            if not up.done():
+                up.cancel()
+            await self._stop()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pingsix_asgi.errors import SourceError
-from pingsix_asgi.serving.lifespan import Lifespan
+from pingsix_asgi.serving.lifespan import FirstRequest, Lifespan
 from pingsix_asgi.types import ASGIApp, Message, Receive, Scope, Send
 
 UP, DOWN = "lifespan.startup", "lifespan.shutdown"
@@ -141,3 +143,60 @@ async def test_the_app_gets_the_scope_itself() -> None:
     given: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
     await Run(app)(given)
     assert given["state"] == {"pool": 1}
+
+
+class Gateway:
+    def __init__(self) -> None:
+        self.starts = self.stops = 0
+        self.broken = False
+        self.first = FirstRequest(start=self.start, stop=self.stop)
+
+    async def start(self) -> None:
+        assert variable.get("unset") == "unset"
+        self.starts += 1
+        await asyncio.sleep(0)
+        if self.broken:
+            raise SourceError("no file")
+
+    async def stop(self) -> None:
+        self.stops += 1
+
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+
+def test_the_first_requests_share_one_start_and_the_loop_s_end_stops_it() -> None:
+    gateway = Gateway()
+
+    async def requests() -> None:
+        variable.set("of the request")
+        await asyncio.gather(*[gateway.first.started() for _ in range(5)])
+        await gateway.first.started()
+
+    asyncio.run(requests())
+    assert (gateway.starts, gateway.stops) == (1, 1)
+    asyncio.run(requests())
+    assert (gateway.starts, gateway.stops) == (2, 2)
+
+
+async def test_a_failed_start_is_told_to_all_who_wait_and_tried_again() -> None:
+    gateway = Gateway()
+    gateway.broken = True
+    outcomes = await asyncio.gather(
+        *[gateway.first.started() for _ in range(3)], return_exceptions=True
+    )
+    assert [str(outcome) for outcome in outcomes] == ["no file"] * 3
+    assert (gateway.starts, gateway.stops) == (1, 1)
+    gateway.broken = False
+    await gateway.first.started()
+    assert gateway.starts == 2
+
+
+async def test_a_client_that_leaves_during_the_start_does_not_stop_it() -> None:
+    gateway = Gateway()
+    impatient = asyncio.create_task(gateway.first.started())
+    patient = asyncio.create_task(gateway.first.started())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await patient
+    assert (gateway.starts, gateway.stops) == (1, 0)
