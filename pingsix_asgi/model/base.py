@@ -33,7 +33,13 @@ _JSON_TYPES = {
 class Model(BaseModel):
     """Frozen, strict (no "5" for 5), unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
 
 
 def parse(model: type[M], document: JSON, *, kind: str = "", id: str = "", at: str = "") -> M:
