@@ -1,18 +1,21 @@
 """The resources a store holds, kept up to date item by item.
 
-A value that cannot be read is reported by id and the version before it stays in force.
+A value that is not a JSON object is handed on as its bare text. Like any other bad document it is
+then reported by id by the build, which keeps the version before it in force.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
-from ..errors import SchemaError
+from ..model.resources import Resources
 from ..types import JSON
 from .layout import decode_json, is_placeholder, locate
-from .source import Resources
 from .store import Event, Item
+
+log = logging.getLogger("pingsix_asgi.config.documents")
 
 DECODED_AT_ONCE = 100
 """Values decoded before requests in flight get their turn."""
@@ -25,18 +28,16 @@ class Documents:
 
     def __init__(self, prefix: str) -> None:
         self.resources: Resources = {}
-        self.unreadable: dict[tuple[str, str], SchemaError] = {}
-        """What is wrong with values that are not JSON objects."""
         self.foreign: set[str] = set()
         """Keys under the prefix that are no resources; the first few."""
         self._prefix = prefix
-        self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
 
     async def replace(self, items: Iterable[Item]) -> None:
         """Take over a new listing; documents that did not change stay the same objects."""
-        before, unreadable, seen = self.resources, self.unreadable, self._seen
-        self.unreadable, self._seen, self.foreign = {}, {}, set()
-        resources: Resources = {}
+        before, seen = self.resources, self._seen
+        self._seen, self.foreign = {}, set()
+        resources: dict[str, dict[str, JSON]] = {}
         for number, item in enumerate(items):
             if number % DECODED_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -44,20 +45,15 @@ class Documents:
             if where is None:
                 continue
             kind, id = where
-            self._seen[where] = _version(item)
-            document = before.get(kind, {}).get(id)
-            if seen.get(where) != self._seen[where]:
-                document = self._read(where, item.value, document)
-            elif where in unreadable:
-                self.unreadable[where] = unreadable[where]
-            if document is not None:
-                resources.setdefault(kind, {})[id] = document
+            version = self._seen[item.key] = _version(item)
+            is_known = seen.get(item.key) == version
+            document = before[kind][id] if is_known else _read(item)
+            resources.setdefault(kind, {})[id] = document
         self.resources = resources
 
     async def apply(self, events: Iterable[Event]) -> bool:
-        """Take over events in order; False when they changed no document and no report."""
-        resources, reports = dict(self.resources), dict(self.unreadable)
-        copied: set[str] = set()
+        """Take over events in order; False when they changed no document."""
+        resources: dict[str, dict[str, JSON]] = {}
         for number, event in enumerate(events):
             if number % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
                 await asyncio.sleep(0)
@@ -65,22 +61,19 @@ class Documents:
             if where is None:
                 continue
             kind, id = where
-            if kind not in copied:
-                resources[kind] = dict(resources.get(kind, {}))
-                copied.add(kind)
+            if kind not in resources:
+                resources[kind] = dict(self.resources.get(kind, {}))
             if event.item is None:
                 resources[kind].pop(id, None)
-                self.unreadable.pop(where, None)
-                self._seen.pop(where, None)
-                continue
-            self._seen[where] = _version(event.item)
-            document = self._read(where, event.item.value, resources[kind].get(id))
-            if document is not None:
-                resources[kind][id] = document
-        is_changed = resources != self.resources or reports != self.unreadable
-        if is_changed:
-            self.resources = resources
-        return is_changed
+                self._seen.pop(event.key, None)
+            else:
+                resources[kind][id] = _read(event.item)
+                self._seen[event.key] = _version(event.item)
+        changed = {**self.resources, **resources}
+        if changed == self.resources:
+            return False
+        self.resources = changed
+        return True
 
     def _place(self, item: Item) -> tuple[str, str] | None:
         if is_placeholder(item.value):
@@ -92,18 +85,13 @@ class Documents:
                 self.foreign.add(item.key)
             return None
 
-    def _read(self, where: tuple[str, str], value: bytes, before: JSON) -> JSON:
-        """Return the document of a value, or ``before`` when it cannot be read."""
-        kind, id = where
-        try:
-            document = decode_json(value)
-            if not isinstance(document, dict):
-                raise ValueError("expected a JSON object")
-        except ValueError as error:
-            self.unreadable[where] = SchemaError(f"invalid value: {error}", kind=kind, id=id)
-            return before
-        self.unreadable.pop(where, None)
-        return document
+
+def _read(item: Item) -> JSON:
+    try:
+        return decode_json(item.value)
+    except ValueError as error:
+        log.warning("%s holds no JSON: %s", item.key, error)
+        return item.value.decode("utf-8", "replace")
 
 
 def _version(item: Item) -> tuple[int, int]:

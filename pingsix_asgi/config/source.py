@@ -6,10 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from ..errors import SchemaError
-from ..types import JSON
-
-Resources: TypeAlias = dict[str, dict[str, JSON]]
-"""Raw documents by kind and id. A dict that was handed over is never changed afterwards."""
+from ..model.resources import Resources
 
 Publish: TypeAlias = Callable[[Resources, int], Awaitable[Sequence[SchemaError]]]
 """Compile and publish resources of a revision; returns what was wrong with single resources."""

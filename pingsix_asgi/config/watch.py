@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError, SourceError
+from ..model.resources import Resources
 from .documents import Documents
-from .source import Publish, Resources
+from .source import Publish
 from .store import Batch, Compacted, Event, Store
 
 log = logging.getLogger("pingsix_asgi.config.watch")
@@ -43,7 +44,7 @@ class SourceStatus:
     """The newest revision seen."""
     published_revision: int | None = None
     awaits_publish: bool = True
-    """What was listed last is not published yet."""
+    """The store is within reach again, but what was listed since is not published yet."""
     last_error: str | None = None
     """Why the store is out of reach, or why nothing could be published; None when all is well."""
     errors: Sequence[SchemaError] = ()
@@ -145,7 +146,8 @@ class StoreSource:
     async def _list(self) -> None:
         listing = await self.store.list(f"{self.store.prefix}/")
         await self._documents.replace(listing.items)
-        self.status.awaits_publish = True
+        # Listed again without having lost the store, what is in force stays good enough.
+        self.status.awaits_publish |= not self.status.is_connected
         self.status.revision = 0  # a restored store may be at an older revision than before
         self._reached(listing.revision)
         self._is_listed = True
@@ -153,8 +155,7 @@ class StoreSource:
     async def _publish(self, publish: Publish) -> None:
         status, documents = self.status, self._documents
         revision = status.revision
-        errors = await publish(documents.resources, revision)
-        status.errors = [*documents.unreadable.values(), *errors]
+        status.errors = await publish(documents.resources, revision)
         status.foreign_keys = documents.foreign
         status.published_revision = revision
         status.awaits_publish = False
