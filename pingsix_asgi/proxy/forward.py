@@ -1,0 +1,313 @@
+"""Send a request to a node of an upstream and its answer back: the target of most routes.
+
+Read ``__call__`` from top to bottom. A request without a body and an answer that arrives at once,
+the usual case, cost one future: no task, no timer, no queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ..context import Context, Target
+from ..errors import (
+    ClientGone,
+    ConnectError,
+    NoNode,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
+from ..http.forwarding import HOST_PART, Forwarding, Head
+from ..http.framing import NO_BODY
+from ..http.response import Response
+from ..types import Receive, Scope, Send
+from ..upstream.node import Node, Timeouts
+from .connection import HIGH_WATER, Connection
+from .exchange import Exchange
+from .relay import relay, start_message
+from .upload import EMPTY_BODY, NO_BODY_AT_ALL, Body, read_body
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+MAX_ATTEMPTS: Final = 16
+"""Bound on attempts whatever ``retries`` says. Source: pingora.max_retries."""
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Methods that may be sent again although the first may have arrived (RFC 9110 §9.2.2)."""
+
+_STANDARD_PORTS: Final = {"http": 80, "grpc": 80, "https": 443, "grpcs": 443}
+_TRAILERS_FIELD: Final = b"\r\nte: trailers\r\nconnection: te"
+
+
+class Balanced(Protocol):
+    """What is used of upstream.Upstream."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def pass_host(self) -> str: ...
+    @property
+    def upstream_host(self) -> str | None: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def retry_timeout(self) -> float: ...
+    @property
+    def timeout(self) -> Timeouts: ...
+
+    def pick(self, ctx: Context, tried: Collection[Node] = ()) -> Node: ...
+    def started(self, node: Node) -> None: ...
+    def finished(
+        self, node: Node, *, status: int | None, error: UpstreamError | None, seconds: float
+    ) -> None: ...
+
+
+class Forward:
+    """The target of a route with an upstream.
+
+    ``timeout`` is the route's; default: the upstream's. ``local`` answers for nodes that stand for
+    the wrapped app. ``trusted`` tells of a peer's IP whether its X-Forwarded-* are believed; None:
+    of nobody. ``server`` replaces the upstream's Server field; None keeps it. ``show_status`` adds
+    X-APISIX-Upstream-Status to every answer rather than to 5xx only (APISIX
+    ``show_upstream_status_in_response_header``).
+    """
+
+    def __init__(
+        self,
+        upstream: Balanced,
+        timeout: Timeouts | None = None,
+        local: Target | None = None,
+        *,
+        trusted: Callable[[str], bool] | None = None,
+        server: bytes | None = None,
+        show_status: bool = False,
+    ) -> None:
+        self.upstream = upstream
+        self._timeouts = timeout or upstream.timeout
+        self._local = local
+        self._forwarding = Forwarding(trusted)
+        self._server = server
+        self._shown_from = 100 if show_status else 500
+        self._passes_host = upstream.pass_host == "pass"  # noqa: S105 - not a password
+
+    def prepare(self, ctx: Context) -> Response | None:
+        """Pick a node. Raises NoUpstream or NoNode."""
+        ctx.node = self.upstream.pick(ctx)
+        return None
+
+    async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
+        """Answer with what the upstream answers; other nodes are tried as its retries allow.
+
+        Raises DownstreamError, ClientGone, and UpstreamError: before the first message when no
+        answer was had, after it when the answer broke off.
+        """
+        node: Node = ctx.node
+        if node.is_local:
+            await self._call_local(ctx, receive, send)
+            return
+        if ctx.scope["type"] != "http":
+            from .websocket import bridge  # an extra
+
+            await bridge(self, ctx, receive, send)
+            return
+        request = ctx.request
+        head = self._forwarding.head(request, ctx.scope)
+        exchange = ctx.upstream = Exchange(self._timeouts, receive)
+        pool: Pool = node.pool
+        loop = asyncio.get_running_loop()
+        ticker = pool.ticker
+        if ticker.loop is loop:
+            ticker.busy.add(exchange)
+        else:
+            ticker.start(loop, exchange)
+        try:
+            if head.length == NO_BODY:
+                body = NO_BODY_AT_ALL
+            elif head.length == 0:
+                body = EMPTY_BODY
+            else:
+                exchange.body_read = False
+                body = await read_body(head, receive)
+                exchange.body_read = True
+            if head.wants_trailers and _offers_trailers(ctx.scope):
+                head.observed += _TRAILERS_FIELD
+            connection = await self._ask(ctx, exchange, head, body)
+            if connection is None:
+                await self._call_local(ctx, body.replayed(receive), send)
+            else:
+                await self._answer(ctx, exchange, connection, send)
+        finally:
+            ticker.busy.discard(exchange)
+            exchange.end()
+
+    async def _ask(
+        self, ctx: Context, exchange: Exchange, head: Head, body: Body
+    ) -> Connection | None:
+        """Send the request until a node begins to answer; None when the local app is to answer."""
+        attempts_left = min(self.upstream.retries, MAX_ATTEMPTS - 1)
+        tried: list[Node] | None = None
+        is_fresh = False
+        while True:
+            node: Node = ctx.node
+            if node.is_local:
+                return None
+            self.upstream.started(node)
+            try:
+                return await self._attempt(ctx, exchange, head, body, is_fresh)
+            except UpstreamError as error:
+                seconds = monotonic() - exchange.started
+                exchange.response_s = seconds
+                connection = exchange.connection
+                may_repeat = _nothing_sent(error) or (
+                    ctx.request.method in IDEMPOTENT and not body.consumed
+                )
+                if may_repeat and _was_stale(connection, error):
+                    self.upstream.finished(node, status=None, error=None, seconds=seconds)
+                    is_fresh = True
+                else:
+                    exchange.statuses.append(error.status)
+                    self.upstream.finished(node, status=None, error=error, seconds=seconds)
+                    if not may_repeat or attempts_left <= 0:
+                        raise
+                    attempts_left -= 1
+                    tried = [*(tried or ()), node]
+                    self._pick_other(ctx, tried, error, seconds)
+                    is_fresh = False
+            except BaseException:
+                seconds = monotonic() - exchange.started
+                self.upstream.finished(node, status=None, error=None, seconds=seconds)
+                raise
+            exchange.start_over()
+
+    def _pick_other(
+        self, ctx: Context, tried: list[Node], error: UpstreamError, seconds: float
+    ) -> None:
+        """Pick another node for a retry; raise for the last failure when there can be none."""
+        limit = self.upstream.retry_timeout
+        if limit and seconds > limit:
+            raise UpstreamError(f"retry_timeout has passed: {error}", status=502) from error
+        try:
+            ctx.node = self.upstream.pick(ctx, tried)
+        except NoNode:
+            raise error from None
+
+    async def _attempt(
+        self, ctx: Context, exchange: Exchange, head: Head, body: Body, is_fresh: bool
+    ) -> Connection:
+        """Send the request to ``ctx.node`` and wait for the head of its answer."""
+        node: Node = ctx.node
+        pool: Pool = node.pool
+        if not self._passes_host or not head.parts[HOST_PART]:
+            head.parts[HOST_PART] = self._host(node)
+        encoded = head.encode(body.framing)
+        if not is_fresh:
+            exchange.addr.append(node.name)
+        connection = None if is_fresh else pool.take(asyncio.get_running_loop())
+        if connection is None:
+            began = monotonic()
+            connection = await pool.connect(exchange, self._timeouts.connect)
+            exchange.connect_s = monotonic() - began
+            if connection.closed:
+                raise ConnectError(f"{node.name} closed the connection at once")
+        exchange.connection = connection
+        beginning = body.beginning
+        if beginning and len(beginning) <= HIGH_WATER:
+            connection.send(exchange, encoded + beginning, ctx.request.method == "HEAD")
+        else:
+            connection.send(exchange, encoded, ctx.request.method == "HEAD")
+            connection.write(beginning)
+        if not body.is_complete:
+            body.start(exchange, connection)
+        while not connection.is_ready:
+            await exchange.wait("read", self._timeouts.read)
+        return connection
+
+    async def _answer(
+        self, ctx: Context, exchange: Exchange, connection: Connection, send: Send
+    ) -> None:
+        """Pass the answer on, and give the connection back as soon as it is free."""
+        node: Node = ctx.node
+        now = monotonic()
+        status = connection.status
+        exchange.header_s = exchange.response_s = now - exchange.started
+        exchange.status = status
+        exchange.statuses.append(status)
+        headers = connection.headers
+        server = self._server or connection.server
+        if server is not None:
+            headers.append((b"server", server))
+        if status >= self._shown_from:
+            shown = ", ".join(map(str, exchange.statuses)).encode()
+            headers.append((b"x-apisix-upstream-status", shown))
+        ctx.status = status
+        error: UpstreamError | None = None
+        try:
+            if connection.complete and exchange.body_read and not connection.trailers:
+                body = connection.take()
+                if connection.trailers is not None or connection.until_close:
+                    headers.append((b"content-length", b"%d" % len(body)))
+                exchange.connection = None
+                node.pool.release(connection, now)
+                await send(start_message(status, headers))
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+            else:
+                await relay(exchange, connection, send, _offers_trailers(ctx.scope))
+                exchange.response_s = monotonic() - exchange.started
+                if exchange.body_read:
+                    exchange.connection = None
+                    node.pool.release(connection)
+        except UpstreamError as failure:
+            error = failure
+            raise
+        except OSError as failure:  # what servers raise from send (ASGI 2.4)
+            raise ClientGone("client left while it got its answer") from failure
+        finally:
+            self.upstream.finished(node, status=status, error=error, seconds=exchange.response_s)
+
+    async def _call_local(self, ctx: Context, receive: Receive, send: Send) -> None:
+        """Let the wrapped app answer in place of a node."""
+        if self._local is None:
+            raise NoNode("there is no wrapped app to answer")
+        node: Node = ctx.node
+        began = monotonic()
+        self.upstream.started(node)
+        try:
+            await self._local(ctx, receive, send)
+        finally:
+            self.upstream.finished(
+                node, status=ctx.status or None, error=None, seconds=monotonic() - began
+            )
+
+    def _host(self, node: Node) -> bytes:
+        """Return the Host for ``node`` by pass_host. Source: APISIX set_upstream_host."""
+        upstream = self.upstream
+        if upstream.upstream_host and upstream.pass_host == "rewrite":  # noqa: S105
+            return upstream.upstream_host.encode()
+        host = f"[{node.host}]" if ":" in node.host and node.host[0] != "[" else node.host
+        if node.port == _STANDARD_PORTS.get(upstream.scheme):
+            return host.encode()
+        return f"{host}:{node.port}".encode()
+
+
+def _nothing_sent(error: UpstreamError) -> bool:
+    return isinstance(error, ConnectError) or (
+        isinstance(error, UpstreamTimeout) and error.step == "connect"
+    )
+
+
+def _was_stale(connection: Connection | None, error: UpstreamError) -> bool:
+    """Tell whether a kept connection ended without an answer: the node closed it when we wrote."""
+    return (
+        connection is not None
+        and connection.requests > 1
+        and not connection.received_any
+        and isinstance(error, UpstreamProtocolError)
+    )
+
+
+def _offers_trailers(scope: Scope) -> bool:
+    return "http.response.trailers" in (scope.get("extensions") or ())

@@ -1,0 +1,223 @@
+"""Read one response after another from bytes, strictly; no I/O.
+
+llhttp already refuses obs-fold, bare CR or LF, control characters, several or malformed
+Content-Length, Content-Length beside Transfer-Encoding, and bad chunks. What it lets through and
+two readers could understand differently is refused here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from ..errors import UpstreamProtocolError
+from ..http.framing import HOP_BY_HOP, NOT_IN_TRAILERS, nominated
+from ..types import RawHeaders
+
+HELD_BYTES: Final = 64 * 1024
+"""A sized response up to this is awaited whole: one message instead of several, and a node that
+dies in the middle costs a 502 rather than an aborted client connection."""
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Of a response, 1xx responses before it included; nginx allows 4 or 8 KiB by default."""
+
+_DECIDED: Final = HOP_BY_HOP | {b"content-length", b"server"}
+_PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
+
+
+class _Stop(Exception):
+    """Raised in a callback to make the parser stop."""
+
+
+class ResponseReader:
+    """The state of one response; ``expect`` begins the next."""
+
+    __slots__ = (
+        "_head_bytes",
+        "_is_head",
+        "_length",
+        "_nominating",
+        "_parser",
+        "_sink",
+        "_wants_upgrade",
+        "announces_trailers",
+        "chunked",
+        "complete",
+        "continued",
+        "has_head",
+        "headers",
+        "held",
+        "keep_alive",
+        "pieces",
+        "server",
+        "status",
+        "trailers",
+        "until_close",
+        "upgraded",
+    )
+
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)
+        self.expect(is_head=False)
+
+    def expect(self, *, is_head: bool, wants_upgrade: bool = False) -> None:
+        """Begin to read the response to a request; ``is_head`` for HEAD, which has no body."""
+        self._is_head = is_head
+        self._wants_upgrade = wants_upgrade
+        self._length = -1
+        self._head_bytes = 0
+        self._nominating: list[bytes] | None = None
+        self.status = 0
+        self.headers: RawHeaders = []
+        """End-to-end fields in order, without Server."""
+        self._sink = self.headers
+        self.server: bytes | None = None
+        self.pieces: list[bytes] = []
+        """Body bytes that nobody has taken yet."""
+        self.trailers: RawHeaders | None = None
+        self.announces_trailers = False
+        self.has_head = False
+        """Status and headers of the final response are known."""
+        self.complete = False
+        self.keep_alive = False
+        self.chunked = False
+        self.until_close = False
+        self.held = False
+        """The response is small enough to be awaited whole."""
+        self.continued = False
+        """The node said 100 Continue."""
+        self.upgraded: bytes | None = None
+        """What followed a 101 response that was asked for."""
+
+    @property
+    def received_any(self) -> bool:
+        """Some byte of the response has arrived."""
+        return self.has_head or self._head_bytes > 0
+
+    def feed(self, data: bytes) -> None:
+        """Read on. Raises UpstreamProtocolError; nothing may be fed after that."""
+        had_head = self.has_head
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self.upgraded = data[upgrade.args[0] :]
+        except HttpParserError as error:
+            if not self._stopped_in_order(data):
+                reason = error.__context__ or error
+                raise UpstreamProtocolError(f"broken response: {reason}") from None
+        if not had_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._check_head_size()
+
+    def end_of_stream(self) -> bool:
+        """Note that the node closed; return whether the response is complete now."""
+        if self.until_close:
+            self.complete = True
+        return self.complete
+
+    def passable_trailers(self) -> RawHeaders:
+        """Return the trailers that may be passed on."""
+        return [pair for pair in self.trailers or () if pair[0] not in NOT_IN_TRAILERS]
+
+    # -- called by the parser
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise _Stop("more than one response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in _DECIDED:
+            self._decide(name, value)
+        else:
+            self._sink.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._on_interim(status)
+            return
+        if status > 599:
+            raise _Stop(f"bad status {status}")
+        if self._nominating is not None:
+            names = nominated(self._nominating)
+            self.headers[:] = [pair for pair in self.headers if pair[0] not in names]
+        self.status = status
+        self.has_head = True
+        self.keep_alive = self._parser.should_keep_alive()
+        if self._is_head:
+            self.complete = True
+            raise _Stop  # llhttp cannot be told that no body follows
+        if status in (204, 304):  # no body, so no length either: a server would wait for one
+            self.headers[:] = [pair for pair in self.headers if pair[0] != b"content-length"]
+        elif self.chunked:
+            if self._parser.get_http_version() != "1.1":
+                raise _Stop("transfer-encoding in a response that is not HTTP/1.1")
+            self._sink = self.trailers = []
+        elif self._length < 0:
+            self.until_close = True
+        else:
+            self.held = self._length <= HELD_BYTES
+
+    def on_body(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        if self.has_head:
+            self.complete = True
+            return
+        self.headers.clear()  # those of an interim response
+        self.server = self._nominating = None
+        self._length = -1
+
+    # -- the rest
+
+    def _decide(self, name: bytes, value: bytes) -> None:
+        """Handle a field that is not simply passed on. In trailers all of them are dropped."""
+        if self.has_head:
+            return
+        if name == b"content-length":
+            value = value.strip(b" \t")
+            self._length = int(value)
+            self.headers.append((name, value))
+        elif name == b"server":
+            self.server = value
+        elif name == b"transfer-encoding":
+            if self.chunked or value.strip(b" \t").lower() != b"chunked":
+                raise _Stop("transfer-encoding other than chunked")
+            self.chunked = True
+        elif name == b"trailer":
+            self.announces_trailers = True
+        elif name == b"connection" and value not in _PLAIN_CONNECTION:
+            self._nominating = [*(self._nominating or ()), value]
+
+    def _on_interim(self, status: int) -> None:
+        """Note a 100, and a 101 that was asked for; drop other 1xx, which ASGI cannot pass on."""
+        if status < 100 or self.chunked or self._length > 0:
+            raise _Stop(f"bad interim response {status}")
+        if status == 101:
+            if not self._wants_upgrade:
+                raise _Stop("101 without a request to upgrade")
+            self.status = status
+            self.has_head = True
+        elif status == 100:
+            self.continued = True
+
+    def _stopped_in_order(self, data: bytes) -> bool:
+        """Tell whether a stopped parser leaves a complete response, and get ready for the next."""
+        if not self.complete:
+            return False
+        if self._is_head and not self._head_bytes and data.find(b"\r\n\r\n") == len(data) - 4:
+            self._parser = HttpResponseParser(self)
+        else:
+            self.keep_alive = False  # something follows the response, or we cannot tell
+        return True
+
+    def _check_head_size(self) -> None:
+        size = self._head_bytes
+        if self.has_head:
+            size = sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD_BYTES:
+            raise UpstreamProtocolError(f"response head is larger than {MAX_HEAD_BYTES} bytes")

@@ -1,0 +1,40 @@
+"""An answer that did not arrive in one piece, passed on as it comes."""
+
+from __future__ import annotations
+
+from ..types import Message, RawHeaders, Send
+from .connection import Connection
+from .exchange import Exchange
+
+
+def start_message(status: int, headers: RawHeaders) -> Message:
+    """Build the message that begins an answer."""
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+async def relay(
+    exchange: Exchange, connection: Connection, send: Send, offers_trailers: bool
+) -> None:
+    """Send the answer on ``connection`` until it is complete, no faster than the client takes it.
+
+    Trailers are passed on where the server offers it. Raises UpstreamError when the answer breaks
+    off: the client must not take a part for the whole.
+    """
+    start = start_message(connection.status, connection.headers)
+    gives_trailers = offers_trailers and bool(connection.announces_trailers or connection.trailers)
+    if gives_trailers:
+        start["trailers"] = True
+    await send(start)
+    read_s = exchange.timeouts.read
+    while True:
+        is_complete = connection.complete
+        body = connection.take()
+        if body or is_complete:
+            await send({"type": "http.response.body", "body": body, "more_body": not is_complete})
+        if is_complete:
+            break
+        if not connection.pieces and not connection.complete:
+            await exchange.wait("read", read_s)
+    if gives_trailers:
+        headers = connection.passable_trailers()
+        await send({"type": "http.response.trailers", "headers": headers, "more_trailers": False})

@@ -1,0 +1,158 @@
+"""The request's body on its way to a node.
+
+A body whose first message is all of it is sent together with the head, framed by its own length,
+and can be sent again. Any other is streamed by a task of its own, so that an early response is seen
+at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ClientGone, DownstreamError, RequestError
+from ..http.forwarding import Head
+from ..http.framing import CHUNKED, UNSAID
+from ..types import Message, Receive
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .exchange import Exchange
+
+logger = logging.getLogger("pingsix_asgi.proxy")
+
+CONTINUE_WAIT_S: Final = 1.0
+"""How long a node may think about ``Expect: 100-continue`` before the body is sent anyway."""
+
+_CHUNKED_FIELD: Final = b"\r\ntransfer-encoding: chunked"
+_EXPECT_FIELD: Final = b"\r\nexpect: 100-continue"
+
+
+class Body:
+    """A request body: what was read of it, and how to go on."""
+
+    __slots__ = ("_left", "_receive", "_waits", "consumed", "first", "framing")
+
+    def __init__(
+        self,
+        framing: bytes,
+        first: bytes = b"",
+        *,
+        receive: Receive | None = None,
+        left: int = 0,
+        waits: bool = False,
+    ) -> None:
+        self.framing = framing
+        """The field that frames it, with the line break before it."""
+        self.first = first
+        """What was read already."""
+        self.consumed = False
+        """Some of it was passed on and is gone: the request cannot be sent again."""
+        self._receive = receive
+        self._left = left
+        self._waits = waits
+
+    @property
+    def is_complete(self) -> bool:
+        """All of it was read."""
+        return self._receive is None
+
+    @property
+    def beginning(self) -> bytes:
+        """What is sent right after the head."""
+        if self._left < 0 and self.first:
+            return _chunk(self.first)
+        return self.first
+
+    def start(self, exchange: Exchange, connection: Connection) -> None:
+        """Begin to stream the rest to ``connection``."""
+        exchange.body_read = False
+        exchange.upload = asyncio.get_running_loop().create_task(
+            self._upload(exchange, connection), name="pingsix: upload"
+        )
+
+    def replayed(self, receive: Receive) -> Receive:
+        """Return a ``receive`` that gives what was read already, then the rest."""
+        pending: list[Message] = [
+            {"type": "http.request", "body": self.first, "more_body": not self.is_complete}
+        ]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        return receive if self._waits else replay
+
+    async def _upload(self, exchange: Exchange, connection: Connection) -> None:
+        try:
+            if self._waits:
+                await connection.wait_for_continue(CONTINUE_WAIT_S)
+            await self._pass_on(connection)
+        except RequestError as error:
+            exchange.fail(error)
+        except Exception as error:
+            logger.debug("receive failed while a body was passed on", exc_info=True)
+            exchange.fail(ClientGone(f"client could not be read from: {error}"))
+        else:
+            exchange.body_sent()
+
+    async def _pass_on(self, connection: Connection) -> None:
+        """Read from the client and write to the node until the body ends or the node is gone."""
+        receive = self._receive
+        if receive is None:
+            return
+        left = self._left - len(self.first) if self._left >= 0 else self._left
+        more = True
+        while more and not connection.closed:
+            self.consumed = True
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone("client left while sending its request")
+            more = message.get("more_body", False)
+            piece = message.get("body", b"")
+            if left >= 0:
+                left -= len(piece)
+                if left < 0 or (left and not more):
+                    raise DownstreamError("body and content-length differ")
+                connection.write(piece)
+            elif piece:
+                connection.write(_chunk(piece))
+            if connection.write_paused:
+                await connection.drained()
+        if left < 0:
+            connection.write(b"0\r\n\r\n")
+
+
+NO_BODY_AT_ALL: Final = Body(b"")
+EMPTY_BODY: Final = Body(b"\r\ncontent-length: 0")
+
+
+async def read_body(head: Head, receive: Receive) -> Body:
+    """Read the first message of a request's body, or nothing yet if the client waits for a 100.
+
+    Raises ClientGone, DownstreamError.
+    """
+    length = head.length
+    if head.expects_continue and length != UNSAID:
+        return Body(_framing(length) + _EXPECT_FIELD, receive=receive, left=length, waits=True)
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGone("client left while sending its request")
+    first = message.get("body", b"")
+    if not message.get("more_body", False):
+        if not first and length == UNSAID:
+            return NO_BODY_AT_ALL
+        return Body(_framing(len(first)), first)
+    if length == UNSAID:
+        length = CHUNKED
+    if 0 <= length < len(first):
+        raise DownstreamError("body and content-length differ")
+    return Body(_framing(length), first, receive=receive, left=length)
+
+
+def _framing(length: int) -> bytes:
+    return _CHUNKED_FIELD if length == CHUNKED else b"\r\ncontent-length: %d" % length
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
