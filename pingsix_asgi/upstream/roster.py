@@ -13,7 +13,7 @@ from .health.check import Check
 from .health.status import NodeHealth
 from .node import Node, PoolKey
 from .pools import Pools
-from .selection import HealthRevision
+from .selection import HealthRevision, Selection
 from .services import UpstreamServices
 
 
@@ -53,6 +53,8 @@ class Roster:
         self.health = HealthRevision()
         self.answers: Answers = {}
         """The last good answer to each DNS question."""
+        self.counting: dict[object, Selection] = {}
+        """By revision, what has to know of every request that begins or ends."""
         self._name, self._services = name, services
         self._pools = services.keep("upstream.pools", lambda: Pools(services.make_pool))
         self._nodes: dict[Endpoint, Node] = {}

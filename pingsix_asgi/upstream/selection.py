@@ -79,15 +79,15 @@ class Selection:
                 return node
         raise NoNode(f"upstream {self._name}: all {len(self.nodes)} nodes are out or were tried")
 
-    def started(self, node: Node) -> None:
-        """Tell the balancers that ``node`` got a request."""
+    def counted(self, node: Node) -> None:
+        """Tell the balancers that the number of requests under way at ``node`` changed."""
         for _, balancer in self._groups:
-            balancer.started(node)
+            balancer.counted(node)
 
-    def finished(self, node: Node, sample_s: float | None) -> None:
-        """Tell the balancers that a request at ``node`` ended, see Balancer.finished."""
+    def learn(self, node: Node, sample_s: float) -> None:
+        """Tell the balancers how long ``node`` took to answer."""
         for _, balancer in self._groups:
-            balancer.finished(node, sample_s)
+            balancer.learn(node, sample_s)
 
     def _sort_out(self) -> None:
         """Give the balancers the nodes that are healthy now."""

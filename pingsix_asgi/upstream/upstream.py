@@ -33,8 +33,6 @@ JITTER = 0.1
 FAILURE_S = 1.0
 """A failure counts as at least this slow: a node that refuses at once must not look fastest."""
 
-_LEARNING = frozenset({"ewma", "least_conn"})
-
 
 class NodeStatus(TypedDict):
     """A node as APISIX's /v1/healthcheck shows it."""
@@ -74,13 +72,13 @@ class Upstream:
         """The active health check, or None."""
         self._retries = model.retries
         self._services = services
-        self._learns = model.type in _LEARNING
         self._factory = balancer_factory(
             model.type,
             key_of=hash_key(model.hash_on, model.key),
             monotonic=services.clock.monotonic,
         )
         self._roster = services.keep(f"upstream:{key}", lambda: Roster(self.name, services))
+        self._counting = self._roster.counting
         self._discovery = Discovery(
             model,
             name=self.name,
@@ -121,8 +119,8 @@ class Upstream:
     def started(self, node: Node) -> None:
         """Count a request as under way at ``node``."""
         node.active += 1
-        if self._learns and self._selection is not None:
-            self._selection.started(node)
+        for selection in self._counting.values():
+            selection.counted(node)
 
     def finished(
         self, node: Node, *, status: int | None, error: UpstreamError | None, seconds: float
@@ -132,12 +130,14 @@ class Upstream:
         ``seconds`` is the time to connect and to get the answer.
         """
         node.active -= 1
-        if not self._learns or self._selection is None:
+        for selection in self._counting.values():
+            selection.counted(node)
+        if self._selection is None or self.type != "ewma":
             return
-        sample = None if status is None else seconds
         if error is not None:
-            sample = max(seconds, FAILURE_S)
-        self._selection.finished(node, sample)
+            self._selection.learn(node, max(seconds, FAILURE_S))
+        elif status is not None:
+            self._selection.learn(node, seconds)
 
     async def start(self) -> None:
         """Resolve names, once, within ``dns_timeout_s``, and begin checks and refreshes.
@@ -170,6 +170,7 @@ class Upstream:
         for endpoint, node in self._held.items():
             self._give_back(endpoint, node)
         self._held = {}
+        self._counting.pop(self, None)
 
     def health(self) -> list[NodeStatus]:
         """Return what the checks say of each node; nothing when there is no check."""
@@ -251,6 +252,8 @@ class Upstream:
                 clock=self._services.clock,
                 health=self._roster.health,
             )
+            if self.type == "least_conn":
+                self._counting[self] = self._selection
         further = len(self._selection.nodes) - 1 if self._selection else 0
         self.retries = further if self._retries is None else self._retries
 

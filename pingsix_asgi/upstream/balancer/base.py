@@ -28,11 +28,8 @@ class Balancer(ABC):
     def pick(self, ctx: Context, tried: Collection[Node]) -> Node | None:
         """Return a node that is not in ``tried``, or None when all are. Never waits."""
 
-    def started(self, node: Node) -> None:  # noqa: B027 - most balancers count nothing
-        """Note that ``node`` got one more request; ``node.active`` counts it already."""
+    def counted(self, node: Node) -> None:  # noqa: B027 - most balancers count nothing
+        """Note that ``node.active`` changed, for whatever revision the request is."""
 
-    def finished(self, node: Node, sample_s: float | None) -> None:  # noqa: B027
-        """Note that a request at ``node`` ended; it is no longer in ``node.active``.
-
-        ``sample_s`` is the response time to learn from; None when the client left before.
-        """
+    def learn(self, node: Node, sample_s: float) -> None:  # noqa: B027
+        """Note how long ``node`` took to answer."""

@@ -51,9 +51,7 @@ class Ewma(Balancer):
         one, other = nodes[first], nodes[second]
         return one if _score(one, now) <= _score(other, now) else other
 
-    def finished(self, node: Node, sample_s: float | None) -> None:
-        if sample_s is None:
-            return
+    def learn(self, node: Node, sample_s: float) -> None:
         now = self._monotonic()
         age = now - node.scored_at
         kept = exp(-age / DECAY_S) if age < LIFETIME_S else 0.0

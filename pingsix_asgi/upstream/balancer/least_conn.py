@@ -49,13 +49,7 @@ class LeastConn(Balancer):
             heappush(heap, entry)
         return chosen
 
-    def started(self, node: Node) -> None:
-        self._update(node)
-
-    def finished(self, node: Node, sample_s: float | None) -> None:
-        self._update(node)
-
-    def _update(self, node: Node) -> None:
+    def counted(self, node: Node) -> None:
         if node not in self._current:
             return
         self._current[node] = entry = self._entry(node)
@@ -67,10 +61,6 @@ class LeastConn(Balancer):
         return (node.active + 1) / self._weights[node], next(self._order), node
 
     def _refill(self) -> None:
-        """Drop what is outdated, and count afresh: other revisions move the same counts."""
-        for node, entry in self._current.items():
-            score = (node.active + 1) / self._weights[node]
-            if entry[0] != score:
-                self._current[node] = (score, entry[1], node)
+        """Make the heap of current entries only."""
         self._heap = list(self._current.values())
         heapify(self._heap)
