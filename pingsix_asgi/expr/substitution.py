@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from ..errors import SchemaError
+from .regex import translate
 
 _REFERENCE = re.compile(r"\$\$|\$(\d+)|\$\{(\d+)\}")
-_NAMED_GROUP = re.compile(r"\(\?<(?=[A-Za-z_])")
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 
 
@@ -25,7 +25,7 @@ class Substitution:
         for option in options:
             flags |= _FLAGS.get(option, re.RegexFlag(0))
         try:
-            self._pattern = re.compile(_NAMED_GROUP.sub("(?P<", pattern), flags)
+            self._pattern = re.compile(translate(pattern), flags)
         except re.error as error:
             raise ValueError(str(error)) from None
         self._replacement = _compile(replacement, self._pattern.groups)
