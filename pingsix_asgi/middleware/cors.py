@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
 from ..context import Context
+from ..expr.regex import compile_regex
 from ..http.response import Response
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
@@ -19,10 +19,7 @@ Origins: TypeAlias = Annotated[str, Field(pattern=_ORIGINS_PATTERN)]
 
 
 def _regex(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"invalid regex: {error}") from None
+    compile_regex(text)
     return text
 
 
@@ -148,8 +145,14 @@ def _labels(conf: Cors.Conf) -> list[tuple[bytes, bytes]]:
 def _by_list_or_regex(origins: str, patterns: list[str] | None) -> Matcher:
     if patterns is None:
         return _by_list(origins, any_is_star=True)
-    search = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).search
-    return lambda origin: origin if origin and search(origin) else None
+    searches = [compile_regex(pattern).search for pattern in patterns]
+
+    def match(origin: str | None) -> str | None:
+        if origin and any(search(origin) for search in searches):
+            return origin
+        return None
+
+    return match
 
 
 def _by_list(origins: str, *, any_is_star: bool = False) -> Matcher:

@@ -1,0 +1,1 @@
+"""Numbers that the workers of one machine share: memory-mapped files, one writer each."""
