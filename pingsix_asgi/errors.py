@@ -6,6 +6,8 @@ gets. A foreign exception is mapped to this tree where the foreign call is made,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PingSIXError(Exception):
     """Root of the tree; never raised itself."""
@@ -29,6 +31,14 @@ class SchemaError(ConfigError):
 
 class ReferenceMissing(SchemaError):
     """A resource names a service, upstream, plugin config… that does not exist."""
+
+
+class InvalidConfig(ConfigError):
+    """A configuration with everything that is wrong in it, one line each."""
+
+    def __init__(self, errors: Sequence[SchemaError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
 
 
 class SourceError(ConfigError):

@@ -30,19 +30,35 @@ class Registry:
         self._classes = {plugin.name: plugin for plugin in plugins}
 
     def find(self, name: str) -> type[Plugin]:
-        """Return the class for ``name``. Raises ReferenceMissing when nothing provides it."""
-        found = self._classes.get(name) or _shipped(name) or _from_entry_point(name)
+        """Return the class for ``name``.
+
+        Raises ReferenceMissing when nothing provides it, or when it needs a package that is not
+        installed.
+        """
+        known = self._classes.get(name)
+        if known is not None:
+            return known
+        try:
+            found = _shipped(name) or _from_entry_point(name)
+        except ImportError as error:
+            raise ReferenceMissing(f"plugin [{name}] cannot be loaded: {error}") from error
         if found is None:
             raise ReferenceMissing(f"unknown plugin [{name}]")
         self._classes[name] = found
         return found
 
     def names(self) -> list[str]:
-        """Return the names of all plugins that can be found, sorted by priority, highest first."""
+        """Return the names of all plugins that can be loaded, by priority, highest first."""
         names = set(self._classes)
         names.update(_shipped_names())
         names.update(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
-        return sorted(names, key=lambda name: (-self.find(name).priority, name))
+        found: dict[str, int] = {}
+        for name in names:
+            try:
+                found[name] = self.find(name).priority
+            except ReferenceMissing:
+                continue
+        return sorted(found, key=lambda name: (-found[name], name))
 
 
 def _shipped(name: str) -> type[Plugin] | None:
@@ -65,7 +81,7 @@ def _shipped(name: str) -> type[Plugin] | None:
 def _shipped_names() -> set[str]:
     package = import_module(_PACKAGE)
     files = (path for folder in package.__path__ for path in Path(folder).glob("[a-z]*.py"))
-    return {path.stem.replace("_", "-") for path in files}
+    return {path.stem.replace("_", "-") for path in files} | set(_ALIASES)
 
 
 def _from_entry_point(name: str) -> type[Plugin] | None:

@@ -1,0 +1,403 @@
+"""What a process is started with: the ``pingora`` and ``pingsix`` sections, and the environment.
+
+Every ``pingsix`` setting can also be given as ``PINGSIX_…``, nested names joined by two underscores
+(``PINGSIX_ETCD__HOST``); the environment wins over the file. Settings are read once: a change needs
+a restart. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import InvalidConfig, SchemaError
+from .model.base import explain, json_type
+from .types import JSON
+
+logger = logging.getLogger("pingsix_asgi.settings")
+
+GATEWAY_ADDRESS = "0.0.0.0:9080"
+ADMIN_ADDRESS = "127.0.0.1:9180"
+METRICS_ADDRESS = "127.0.0.1:9091"
+STATUS_ADDRESS = "127.0.0.1:7085"
+GRACE_PERIOD_S = 300.0
+"""Longest wait for requests in flight (Pingora's grace_period_seconds)."""
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError(f'"{value}": expected ip:port, host names are not allowed') from None
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f'"{value}": expected ip:port')
+    return value
+
+
+def _listed(value: JSON) -> JSON:
+    """Read a list from an environment variable: JSON, or items separated by commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _decoded(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _decoded(value: JSON) -> JSON:
+    """Read an object from an environment variable."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"expected JSON: {error}") from None
+
+
+def _listener(value: JSON) -> JSON:
+    """Take a bare address for a listener; from the environment, a list of them."""
+    return {"address": value} if isinstance(value, str) else value
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f'"{value}": expected an IP address or a CIDR block') from None
+    return values
+
+
+T = TypeVar("T")
+Address: TypeAlias = Annotated[str, AfterValidator(_address)]
+Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Filled: TypeAlias = Annotated[str, Field(min_length=1, pattern=r"\S")]
+"""Text that is not blank."""
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys refused; text is converted, it may be from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class ListenerTLS(Section):
+    """Certificate and key files, PEM."""
+
+    cert_path: Filled
+    key_path: Filled
+
+
+class Listener(Section):
+    """An address for requests. ``offer_h2`` needs ``tls``; ``offer_h2c`` is for plain ones."""
+
+    address: Address = GATEWAY_ADDRESS
+    tls: ListenerTLS | None = None
+    offer_h2: bool = False
+    offer_h2c: bool = False
+
+    @model_validator(mode="after")
+    def _h2_over_tls(self) -> Self:
+        if self.offer_h2 and self.tls is None:
+            raise ValueError("tls_required_for_h2: offer_h2 needs tls")
+        return self
+
+
+class EtcdTLS(Section):
+    """How etcd is verified, and what is shown to it; paths of PEM files."""
+
+    ca_cert: Filled
+    client_cert: Filled | None = None
+    client_key: Filled | None = None
+    domain: str | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("mtls_cert_and_key_required_together: client_cert and client_key")
+        return self
+
+
+class Etcd(Section):
+    """Where the configuration comes from. ``host`` are URLs, or host:port."""
+
+    host: Annotated[Texts, Field(min_length=1)]
+    prefix: Annotated[str, Field(min_length=1)] = "/apisix"
+    timeout: Annotated[float, Field(gt=0)] = 5
+    connect_timeout: Annotated[float, Field(gt=0)] = 3
+    user: Filled | None = None
+    password: Annotated[Filled | None, Field(repr=False)] = None
+    tls: EtcdTLS | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("etcd_user_and_password_required_together: user and password")
+        for host in self.host:
+            self._judge(host)
+        return self
+
+    def _judge(self, host: str) -> None:
+        wanted = "https" if self.tls is not None else "http"
+        url = urlsplit(host if "://" in host else f"{wanted}://{host}")
+        is_plain = not (url.username or url.password or url.query or url.fragment)
+        if not url.hostname or not is_plain or url.path not in ("", "/"):
+            raise ValueError(f'invalid_etcd_endpoint: "{host}": expected scheme://host:port')
+        if url.scheme != wanted:
+            reason = "tls is set" if wanted == "https" else "tls is not set"
+            raise ValueError(f'invalid_etcd_endpoint: "{host}": expected {wanted}, as {reason}')
+
+
+class AdminKey(Section):
+    """A key of the Admin API; ``viewer`` may only read."""
+
+    name: str = ""
+    key: Annotated[Filled, Field(repr=False)]
+    role: Literal["admin", "viewer"] = "admin"
+
+
+class Admin(Section):
+    """The Admin API. ``api_key`` is PingSIX's single key, ``admin_key`` APISIX's list.
+
+    An address that is not loopback needs ``allow_insecure_remote``. ``allow_admin`` are addresses
+    and CIDR blocks of clients; empty: all the listener lets in.
+    """
+
+    address: Address = ADMIN_ADDRESS
+    api_key: Annotated[Filled | None, Field(repr=False)] = None
+    admin_key: tuple[AdminKey, ...] = ()
+    admin_key_required: bool = True
+    allow_insecure_remote: bool = False
+    allow_admin: Texts = ()
+    enable_admin_cors: bool = True
+
+    @property
+    def keys(self) -> tuple[AdminKey, ...]:
+        """Return every key, however it was given."""
+        single = (AdminKey(name="admin", key=self.api_key),) if self.api_key else ()
+        return (*single, *self.admin_key)
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.admin_key_required and not self.keys:
+            raise ValueError("api_key_required: give api_key, or set admin_key_required to false")
+        if not is_loopback(self.address) and not self.allow_insecure_remote:
+            raise ValueError(
+                f"{self.address} is not a loopback address: the Admin API has no TLS; "
+                "set allow_insecure_remote to listen there all the same"
+            )
+        return self
+
+
+class StatusSection(Section):
+    """The status listener and when readiness fails."""
+
+    address: Address = STATUS_ADDRESS
+    config_stale_after: Annotated[float, Field(ge=0)] = 300
+    fail_readiness_when_stale: bool = True
+    diagnostics_api_key: Annotated[str | None, Field(repr=False)] = None
+    allow_insecure_remote: bool = False
+
+
+class Prometheus(Section):
+    """The metrics listener."""
+
+    address: Address = METRICS_ADDRESS
+
+
+class Sentry(Section):
+    """Read so that PingSIX's files run; nothing is reported to Sentry, which is logged."""
+
+    dsn: str
+
+
+class Log(Section):
+    """A log file in place of standard error, with rotation."""
+
+    path: Filled
+    max_size_bytes: Annotated[int, Field(ge=1)] = 100 * 1024 * 1024
+    max_backups: Annotated[int, Field(ge=0)] = 5
+    rotation: Literal["internal", "external", "disabled"] = "internal"
+
+
+TimeoutS: TypeAlias = Annotated[float, Field(ge=1, le=86400)]
+
+
+class UpstreamTimeout(Section):
+    """Timeouts of upstreams that have none; all three are needed."""
+
+    connect: TimeoutS
+    send: TimeoutS
+    read: TimeoutS
+
+
+class CacheDefaults(Section):
+    """Bounds of the response cache."""
+
+    max_memory_bytes: Annotated[int, Field(ge=1)] = 512 * 1024 * 1024
+    default_max_object_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
+
+
+class Defaults(Section):
+    """What holds where a resource does not say otherwise.
+
+    ``upstream_timeout`` None is 60 each, as in APISIX. ``dns_refresh_interval`` None goes by the
+    records' TTL. ``upstream_tls_verify`` and ``upstream_ca_file`` are ours.
+    """
+
+    upstream_timeout: UpstreamTimeout | None = None
+    dns_resolution_timeout: Annotated[float, Field(ge=1, le=60)] = 5
+    dns_refresh_interval: Annotated[float, Field(ge=1, le=3600)] | None = None
+    cache: CacheDefaults = CacheDefaults()
+    upstream_tls_verify: bool = False
+    upstream_ca_file: str | None = None
+
+
+class DataEncryption(Section):
+    """Secrets encrypted in the store; the first key of the ring encrypts, all decrypt."""
+
+    enable: bool = False
+    keyring: Annotated[Texts, Field(repr=False)] = ()
+
+    @model_validator(mode="after")
+    def _keys(self) -> Self:
+        if self.enable and not self.keyring:
+            raise ValueError("data_encryption_keyring_required: enable needs a keyring")
+        if self.enable and not all(key.strip() for key in self.keyring):
+            raise ValueError("data_encryption_keyring_entry_empty: a keyring entry is empty")
+        return self
+
+
+class Pingora(Section):
+    """Pingora's section. Only what has a meaning here is kept; all other keys are tolerated."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    threads: Annotated[int, Field(ge=1)] | None = None
+    ca_file: str | None = None
+    grace_period_seconds: Annotated[float, Field(ge=0)] | None = None
+
+
+Own: TypeAlias = Annotated[T, BeforeValidator(_decoded)]
+"""A section that may come from the environment as one JSON object."""
+
+
+class Settings(BaseSettings):
+    """Everything a process is started with.
+
+    ``store`` is "sqlite:///path" for the embedded store. ``trusted_addresses`` are peers whose
+    X-Forwarded-… is believed. ``workers``: processes, default Pingora's ``threads`` or 1.
+    ``grace_period``: wait for requests in flight, default Pingora's or 300. ``drain_delay``: time
+    between readiness failing and the end of accepting. The last eight are ours.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="PINGSIX_",
+        env_nested_delimiter="__",
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,
+    )
+
+    pingora: Own[Pingora] = Pingora()
+    listeners: Annotated[
+        tuple[Annotated[Listener, BeforeValidator(_listener)], ...],
+        BeforeValidator(_listed),
+        Field(min_length=1),
+    ] = (Listener(),)
+    etcd: Own[Etcd | None] = None
+    admin: Own[Admin | None] = None
+    status: Own[StatusSection | None] = None
+    prometheus: Own[Prometheus | None] = None
+    sentry: Own[Sentry | None] = None
+    log: Own[Log | None] = None
+    defaults: Own[Defaults] = Defaults()
+    data_encryption: Own[DataEncryption] = DataEncryption()
+    store: Annotated[str, Field(pattern=r"^sqlite:///.+")] | None = None
+    trusted_addresses: Annotated[Texts, AfterValidator(_networks)] = ()
+    enable_server_tokens: bool = True
+    show_upstream_status_in_response_header: bool = False
+    server: Literal["uvicorn", "granian"] = "uvicorn"
+    workers: Annotated[int, Field(ge=1)] | None = None
+    grace_period: Annotated[float, Field(ge=0)] | None = None
+    drain_delay: Annotated[float, Field(ge=0)] = 0
+
+    @property
+    def worker_count(self) -> int:
+        """Return how many processes serve."""
+        return self.workers or self.pingora.threads or 1
+
+    @property
+    def grace_period_s(self) -> float:
+        """Return how long requests in flight are waited for."""
+        if self.grace_period is not None:
+            return self.grace_period
+        given = self.pingora.grace_period_seconds
+        return GRACE_PERIOD_S if given is None else given
+
+    @model_validator(mode="after")
+    def _one_store(self) -> Self:
+        if self.etcd is not None and self.store is not None:
+            raise ValueError("etcd and store exclude each other")
+        if self.sentry is not None:
+            logger.warning("sentry is not supported: its section has no effect")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+
+def load_settings(pingsix: JSON = None, pingora: JSON = None) -> Settings:
+    """Make settings of the two sections of a file and the environment.
+
+    Raises InvalidConfig that tells every problem.
+    """
+    errors = [
+        SchemaError(f"wrong type: expected object, got {json_type(section)}", kind=name)
+        for name, section in (("pingsix", pingsix), ("pingora", pingora))
+        if section is not None and not isinstance(section, dict)
+    ]
+    given: dict[str, Any] = {}
+    if isinstance(pingsix, dict):
+        given = {str(key): value for key, value in pingsix.items()}
+        if given.pop("pingora", None) is not None:
+            text = "additional properties forbidden, found pingora"
+            errors.append(SchemaError(text, kind="pingsix", path="pingora"))
+    if isinstance(pingora, dict):
+        given["pingora"] = pingora
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        errors += [SchemaError(text, kind="pingsix", path=at) for at, text in explain(error)]
+    if errors:
+        raise InvalidConfig(errors)
+    return settings
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine can reach ``ip:port``."""
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
