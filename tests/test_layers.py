@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "telemetry": CONTRACTS,
     "logs": CONTRACTS,
     "cache": CONTRACTS,
+    "tls": CONTRACTS,
     "upstream": CONTRACTS,
     "proxy": CONTRACTS | {"upstream"},
     "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry", "logs", "cache"},
