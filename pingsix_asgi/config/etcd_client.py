@@ -31,6 +31,8 @@ _OUT_OF_RANGE = 11
 _UNAUTHENTICATED = 16
 _STALE_AUTH = ("invalid auth token", "revision of auth store is old", "user name is empty")
 _NO_AUTH = "authentication is not enabled"
+_TRANSPORT = (httpx2.HTTPError, OSError)
+"""What a broken exchange raises; OSError covers TLS alerts that come after the handshake."""
 _NOTHING_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
@@ -83,7 +85,7 @@ class EtcdClient:
             index = self._preferred
             try:
                 return await self._authorized(index, path, body)
-            except httpx2.HTTPError as error:
+            except _TRANSPORT as error:
                 failure = SourceError(f"etcd: {_described(error)}")
                 if is_write and not isinstance(error, _NOTHING_SENT):
                     self._prefer_next(index)
@@ -113,7 +115,7 @@ class EtcdClient:
                         yield _result(line)
         except httpx2.ReadTimeout:
             raise TimeoutError from None
-        except httpx2.HTTPError as error:
+        except _TRANSPORT as error:
             self._prefer_next(index)
             raise SourceError(f"etcd: {_described(error)}") from error
         except EtcdError as error:

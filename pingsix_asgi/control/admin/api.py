@@ -84,6 +84,8 @@ class AdminAPI:
         if not place.kind.allows(request.method):
             text = f"not supported `{request.method}` method for {place.kind.label}"
             raise refused(405, text)
+        if place.sub_path and request.method != "PATCH":
+            raise refused(404, "not found")
         request = await _with_body(request, receive)
         verb = getattr(self._resources, request.method.lower())
         result: Answer = await verb(place, request)
@@ -120,27 +122,17 @@ async def _with_body(request: Request, receive: Receive) -> Request:
 def _place(segments: tuple[str, ...]) -> Place:
     """Find out what a path names. Raises Refusal."""
     match segments:
-        case (kind,) if kind in KINDS:
-            place = Place(KINDS[kind], None)
         case ("consumers", name, "credentials"):
-            place = Place(KINDS["credentials"], None, name)
+            return Place(KINDS["credentials"], None, name)
         case ("consumers", name, "credentials", id):
-            place = Place(KINDS["credentials"], f"{name}/{id}", name)
+            return Place(KINDS["credentials"], f"{name}/{id}", name)
         case ("secrets", manager):
-            place = Place(KINDS["secrets"], None, manager)
+            return Place(KINDS["secrets"], None, manager)
         case ("secrets", manager, id, *sub_path):
-            place = Place(KINDS["secrets"], f"{manager}/{id}", manager, tuple(sub_path))
-        case (kind, id, *sub_path) if kind in KINDS and kind not in ("consumers", "credentials"):
-            place = Place(KINDS[kind], id, "", tuple(sub_path))
-        case ("consumers", id):
-            place = Place(KINDS["consumers"], id)
+            return Place(KINDS["secrets"], f"{manager}/{id}", manager, tuple(sub_path))
         case ("stream_routes", *_):
             raise refused(400, "stream mode is disabled, can not add stream routes")
-        case (kind, *_) if kind in KINDS:
-            raise refused(404, "not found")
-        case _:
-            name = segments[0] if segments else ""
-            raise refused(404, f"Unsupported resource type: {name}")
-    if place.kind.name == "credentials" and not place.parent:
-        raise refused(404, f"Unsupported resource type: {segments[0]}")
-    return place
+        case (name, *rest) if name in KINDS and name != "credentials":
+            id = rest[0] if rest else None
+            return Place(KINDS[name], id, "", tuple(rest[1:]))
+    raise refused(404, f"Unsupported resource type: {segments[0] if segments else ''}")

@@ -10,10 +10,10 @@ from ...errors import ReferenceMissing, SchemaError
 from ...model.resources import json_schema
 from ...plugin.base import Plugin
 from ...plugin.registry import Registry
+from ...snapshot.check import check_document
 from ...types import JSON
 from .exchange import Refusal, Request, refused
 from .kinds import KINDS
-from .stopgap import check_document
 
 Answer = tuple[int, JSON]
 
