@@ -14,27 +14,35 @@ import dns.nameserver
 import dns.resolver
 
 from ..errors import NoUpstream
+from ..model.upstream import split_node
 from .discovery import is_localhost
 from .services import Addresses, ServiceRecord, ServiceRecords
 
 DNS_PORT = 53
 QUERY_TIMEOUT_S = 2.0
 """Wait for one answer before the next server is asked, as in APISIX."""
-LIFETIME_S = 4.0
-"""Time for all tries of one question: within the default deadline of an upstream, so that the
-answer to A counts even if the one to AAAA never comes."""
 
 
 class DnsResolver:
     """Asks DNS servers; the hosts file and ``localhost`` come first.
 
     ``servers`` are "address" or "address:port" (``[IPv6]:port``); none means those of resolv.conf,
-    with its search list. Raises ValueError for a server that is no address.
+    with its search list. ``lifetime_s`` bounds all tries of one question; it should be less than
+    the deadline of an upstream, so that the answer to A counts even if AAAA gets none.
+
+    Raises ValueError for a server that is no address.
     """
 
-    def __init__(self, servers: Sequence[str] = (), *, hosts_file: str = "/etc/hosts") -> None:
+    def __init__(
+        self,
+        servers: Sequence[str] = (),
+        *,
+        hosts_file: str = "/etc/hosts",
+        lifetime_s: float = 4.0,
+    ) -> None:
         self._servers = [_server(text) for text in servers]
         self._hosts = HostsFile(hosts_file)
+        self._lifetime_s = lifetime_s
         self._resolver: dns.asyncresolver.Resolver | None = None
 
     async def addresses(self, host: str) -> Addresses:
@@ -49,12 +57,8 @@ class DnsResolver:
         good = [answer for answer in answers if isinstance(answer, dns.resolver.Answer)]
         found = tuple(item.address for answer in good for item in answer)
         if not found:
-            failure = next(
-                (answer for answer in answers if isinstance(answer, BaseException)), None
-            )
-            if failure is not None and not isinstance(failure, NoUpstream):
-                raise failure
-            raise failure or NoUpstream(f"{host} has no address")
+            failures = [answer for answer in answers if isinstance(answer, BaseException)]
+            raise failures[0] if failures else NoUpstream(f"{host} has no address")
         return Addresses(found, _ttl_s(good))
 
     async def services(self, name: str) -> ServiceRecords:
@@ -73,7 +77,7 @@ class DnsResolver:
     async def _ask(self, name: str, kind: str) -> dns.resolver.Answer | None:
         """Return the answer, or None when the name has no such record."""
         try:
-            return await self._client().resolve(name, kind, lifetime=LIFETIME_S)
+            return await self._client().resolve(name, kind, lifetime=self._lifetime_s)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return None
         except (dns.exception.DNSException, OSError) as error:
@@ -124,14 +128,9 @@ def _parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _server(text: str) -> dns.nameserver.Do53Nameserver:
-    address, port = text, str(DNS_PORT)
-    if text.startswith("["):
-        address, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif text.count(":") == 1:
-        address, _, port = text.partition(":")
+    address, port = split_node(text)
     ip_address(address)
-    return dns.nameserver.Do53Nameserver(address, int(port))
+    return dns.nameserver.Do53Nameserver(address, port or DNS_PORT)
 
 
 def _ttl_s(answers: list[dns.resolver.Answer]) -> float:
