@@ -9,7 +9,7 @@ import pytest
 from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.middleware.client_control import ClientControl
 from pingsix_asgi.middleware.consumer_restriction import ConsumerRestriction
-from pingsix_asgi.middleware.ip_restriction import IpRestriction
+from pingsix_asgi.middleware.ip_restriction import IPRestriction
 from pingsix_asgi.middleware.key_auth import KeyAuth
 from pingsix_asgi.middleware.real_ip import RealIp, parse_address
 from pingsix_asgi.middleware.referer_restriction import RefererRestriction
@@ -189,7 +189,7 @@ async def test_real_ip(
 
 
 async def test_restrictions_after_real_ip_judge_the_real_address() -> None:
-    plugins: Any = {RealIp: {"source": "http_xff"}, IpRestriction: {"blacklist": ["6.6.6.6"]}}
+    plugins: Any = {RealIp: {"source": "http_xff"}, IPRestriction: {"blacklist": ["6.6.6.6"]}}
     client = Client(together(plugins))
     assert (await client.get("/", {"xff": "6.6.6.6"})).status == 403
     assert (await client.get("/", {"xff": "6.6.6.7"})).status == 200
