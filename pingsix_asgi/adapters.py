@@ -14,12 +14,13 @@ from .clock import Clock, SystemClock
 from .context import Consumer, Context, Request, RouteInfo, Target
 from .engine import serve
 from .errors import DownstreamError, ReferenceMissing
-from .http.response import Response, error_page
+from .http.response import error_page
 from .http.scope import read_host, read_path
 from .model.base import parse
 from .plugin.base import Plugin, PluginConf
 from .plugin.consumer import Consumers, Identified
 from .plugin.plan import Plan, Step, compile_plan
+from .proxy.local import LocalTarget
 from .types import JSON, ASGIApp, Receive, Scope, Send
 
 P = ParamSpec("P")
@@ -118,19 +119,6 @@ class PluginMiddleware:
             for kept in self._kept.values():
                 if hasattr(kept, "aclose"):
                     await kept.aclose()
-
-
-class LocalTarget:
-    """Answers with the wrapped app."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    def prepare(self, ctx: Context) -> Response | None:
-        return None
-
-    async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
-        await self._app(ctx.app_scope(), receive, send)
 
 
 class LoneMatch:

@@ -98,9 +98,12 @@ class _Reply:
             page = error_page(self._status)
             headers, body = Headers(page.headers), page.body
         else:
-            headers, body = Headers([TEXT_PLAIN]), self._body.render(ctx).encode()
+            headers, body = (
+                Headers([TEXT_PLAIN]),
+                self._body.render(ctx).encode("utf-8", "surrogateescape"),
+            )
         for name, template in self._headers:
-            headers.set(name, template.render(ctx).encode("latin-1", "replace"))
+            headers.set(name, template.render(ctx).encode("utf-8", "surrogateescape"))
         return Response(self._status, body, headers.raw)
 
 

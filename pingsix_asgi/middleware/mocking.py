@@ -79,7 +79,7 @@ class Mocking(Plugin):
             body = _xml("data", made) if self._is_xml else json.dumps(made, separators=(",", ":"))
         headers = Headers(self._headers)
         self._extra.apply(headers, ctx)
-        return Response(self._status, body.encode(), headers.raw)
+        return Response(self._status, body.encode("utf-8", "surrogateescape"), headers.raw)
 
 
 def _media_type(content_type: str) -> str:

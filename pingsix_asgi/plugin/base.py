@@ -100,6 +100,9 @@ class Plugin:
     skips: frozenset[Phase] = frozenset()
     """Phases this instance does not need after all; set by __init__ from the conf."""
 
+    needs_body: bool = False
+    """Request hooks want ``ctx.body``: it is read before them. Set by __init__ from the conf."""
+
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Make an instance, or wrap the app that was given in place of a conf."""
         if args and callable(args[0]):

@@ -40,8 +40,13 @@ class Step:
         if getattr(type(self.plugin), phase) is getattr(Plugin, phase):
             return None
         method: Callable[..., Any] = getattr(self.plugin, phase)
+        if self.plugin.needs_body and phase in REQUEST_PHASES:
+            method = _after_body(method)
         return self.decorate(phase, method) if self.decorate else method
 
+
+MAX_BODY_BYTES = 67_108_864
+"""Largest request body read for a plugin's variables. Source: APISIX's post_arg limit."""
 
 Layer: TypeAlias = Mapping[str, Step]
 """The plugins of one layer by name, already merged."""
@@ -123,6 +128,19 @@ async def run(hooks: Iterable[RequestHook], phase: Phase, ctx: Context) -> Respo
     except Exception as error:
         raise PluginError(plugin_name(hook), phase) from error
     return None
+
+
+def _after_body(hook: RequestHook) -> RequestHook:
+    """Wrap a request hook whose variables read the request body."""
+
+    async def hook_after_body(ctx: Context) -> Reply:
+        if ctx.body is None and not ctx.is_websocket:
+            await ctx.read_body(MAX_BODY_BYTES)
+        reply = hook(ctx)
+        return reply if reply is None or isinstance(reply, Response) else await reply
+
+    hook_after_body.__wrapped__ = hook  # type: ignore[attr-defined]  # plugin_name looks there
+    return hook_after_body
 
 
 def plugin_name(hook: object) -> str:

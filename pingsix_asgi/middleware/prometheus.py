@@ -1,0 +1,210 @@
+"""Count requests for Prometheus: statuses, latencies, bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from itertools import chain
+from typing import Annotated
+
+from pydantic import Field
+
+from ..context import Context, RouteInfo
+from ..plugin.base import Host, Plugin, PluginConf
+from ..shared.metrics import Family, gateway_metrics
+from ..types import RawHeaders
+
+_ROUTED = ("route", "service", "consumer", "node")
+_MODEL = ("request_type", "request_llm_model", "llm_model")
+
+REQUESTS = Family(
+    "http_requests_total",
+    "The total number of client requests since the gateway started",
+    "counter",
+)
+STATUS = Family(
+    "http_status",
+    "HTTP status codes per service",
+    "untyped",  # a counter, but promtool wants those to end in _total and APISIX's name does not
+    ("code", "route", "matched_uri", "matched_host", *_ROUTED[1:], *_MODEL, "response_source"),
+)
+LATENCY = Family(
+    "http_latency",
+    "HTTP request latency in milliseconds per service",
+    "histogram",
+    ("type", *_ROUTED, *_MODEL),
+)
+BANDWIDTH = Family(
+    "bandwidth",
+    "Total bandwidth in bytes consumed per service",
+    "untyped",  # as http_status
+    ("type", *_ROUTED, *_MODEL),
+)
+FAMILIES = (REQUESTS, STATUS, LATENCY, BANDWIDTH)
+
+_STRUCTURAL = frozenset({"code", "type", "layer"})
+"""Labels that cannot be disabled: without them a metric says nothing."""
+_ROWS_REMEMBERED = 4096
+"""Combinations of labels whose cells are kept at hand."""
+_TRADITIONAL: tuple[str, ...] = ("traditional_http", "", "")
+_REQUEST_LINE = len("GET  HTTP/1.1\r\n\r\n")
+_LINE_EXTRA = len(": \r\n")
+_STATUS_LINE = len("HTTP/1.1 200 OK\r\n\r\n")
+
+
+class Prometheus(Plugin):
+    """Count every request of its routes. The metrics listener gives the numbers out.
+
+    Source: apisix/plugins/prometheus. ``max_label_length``, ``max_unique_paths`` and
+    ``max_unique_hosts`` are PingSIX's. Differs: http_requests_total counts requests that this
+    plugin saw; sizes are those of HTTP/1.1 with bodies of known length.
+    """
+
+    name = "prometheus"
+    priority = 500
+    run_policy = "prefer_route"
+
+    class Conf(PluginConf):
+        prefer_name: bool = False
+        """Label routes and services by name; those without one by id."""
+        max_label_length: Annotated[int, Field(ge=1)] | None = None
+        """Characters of a label's value; longer ones are cut and end in "..."."""
+        max_unique_paths: Annotated[int, Field(ge=1)] | None = None
+        """Different values of matched_uri; further ones are "/..."."""
+        max_unique_hosts: Annotated[int, Field(ge=1)] | None = None
+        """Different values of matched_host; further ones are "*"."""
+
+    class Metadata(PluginConf):
+        disabled_labels: Annotated[dict[str, list[str]], Field(default_factory=dict)]
+        """Labels to leave empty, by metric."""
+
+    def __init__(self, conf: Conf) -> None:
+        self._conf = conf
+        self._rows: dict[Hashable, _Row] = {}
+        self._uris: set[str] = set()
+        self._hosts: set[str] = set()
+
+    def setup(self, host: Host) -> None:
+        self._metrics = gateway_metrics(host)
+        self._now = host.clock.monotonic
+        metadata = host.metadata()
+        disabled = metadata.disabled_labels if isinstance(metadata, self.Metadata) else {}
+        self._blank = {name: frozenset(labels) - _STRUCTURAL for name, labels in disabled.items()}
+
+    def log(self, ctx: Context) -> None:
+        row = self._row(ctx)
+        if row.total is None:
+            return  # the sheet is full
+        cells, observe = self._metrics.sheet.cells, self._metrics.observe
+        cells[row.total] += 1.0
+        cells[row.status] += 1.0
+        latency_ms = (self._now() - ctx.started) * 1000.0
+        observe(row.request, latency_ms)
+        upstream = ctx.upstream
+        if upstream is not None:
+            upstream_ms = upstream.response_s * 1000.0
+            observe(row.upstream, upstream_ms)
+            latency_ms = max(latency_ms - upstream_ms, 0.0)
+        observe(row.own, latency_ms)
+        cells[row.ingress] += _request_bytes(ctx)
+        cells[row.egress] += ctx.bytes_sent + _head_bytes(ctx.response.headers.raw) + _STATUS_LINE
+
+    def _row(self, ctx: Context) -> _Row:
+        info, upstream, overrides = ctx.match.info, ctx.upstream, ctx.vars
+        model = _TRADITIONAL
+        if overrides is not None and "request_type" in overrides:
+            model = tuple(str(overrides.get(name, "")) for name in _MODEL)
+        key = (
+            id(info),  # the row keeps the object, so no other gets this id
+            ctx.status,
+            matched_host(info.hosts, ctx.request.host) if info.hosts else "",
+            "" if ctx.consumer is None else ctx.consumer.username,
+            "" if ctx.node is None else ctx.node.address,
+            "apisix" if upstream is None else "upstream" if upstream.status else "nginx",
+            model,
+        )
+        row = self._rows.get(key)
+        if row is None:
+            if len(self._rows) >= _ROWS_REMEMBERED:
+                self._rows.clear()
+            row = self._rows[key] = self._make_row(info, *key[1:])
+        return row
+
+    def _make_row(  # noqa: PLR0913 - the labels of one series
+        self,
+        info: RouteInfo,
+        status: int,
+        host: str,
+        consumer: str,
+        node: str,
+        source: str,
+        model: tuple[str, ...],
+    ) -> _Row:
+        by_name = self._conf.prefer_name
+        route = (info.route_name if by_name else "") or info.route_id
+        service = (info.service_name if by_name else "") or info.service_id
+        routed = (route, service, consumer, node, *model)
+        uri = _bounded(self._uris, info.uri, self._conf.max_unique_paths, "/...")
+        host = _bounded(self._hosts, host, self._conf.max_unique_hosts, "*")
+        labels = (str(status), route, uri, host, service, consumer, node, *model, source)
+        return _Row(
+            info,
+            self._metrics.series(REQUESTS, ()),
+            self._series(STATUS, labels),
+            *(self._series(LATENCY, (kind, *routed)) for kind in ("request", "upstream", "apisix")),
+            *(self._series(BANDWIDTH, (kind, *routed)) for kind in ("ingress", "egress")),
+        )
+
+    def _series(self, family: Family, values: tuple[str, ...]) -> int | None:
+        longest, blank = self._conf.max_label_length, self._blank.get(family.name, frozenset())
+        labels = [
+            "" if name in blank else value
+            for name, value in zip(family.labels, values, strict=True)
+        ]
+        if longest is not None:
+            labels = [_cut(value, longest) for value in labels]
+        return self._metrics.series(family, tuple(labels))
+
+
+class _Row:
+    """The cells that one combination of labels is counted in; ``total`` is None if some miss."""
+
+    __slots__ = ("egress", "info", "ingress", "own", "request", "status", "total", "upstream")
+
+    def __init__(self, info: RouteInfo, total: int | None, *cells: int | None) -> None:
+        self.info = info
+        found = [cell for cell in cells if cell is not None]
+        self.total = total if len(found) == len(cells) else None
+        if self.total is not None:
+            self.status, self.request, self.upstream, self.own, self.ingress, self.egress = found
+
+
+def matched_host(hosts: tuple[str, ...], host: str) -> str:
+    """Return which of a route's host patterns the request's host matched; "" when it has none."""
+    if host in hosts:
+        return host
+    return next((one for one in hosts if one[:1] == "*" and host.endswith(one[1:])), "")
+
+
+def _request_bytes(ctx: Context) -> int:
+    request = ctx.request
+    raw = request.headers.raw
+    length = request.headers.get(b"content-length") or b""
+    line = len(request.method) + len(request.target) + len(request.query) + _REQUEST_LINE
+    return line + _head_bytes(raw) + (int(length) if length.isdigit() else 0)
+
+
+def _head_bytes(raw: RawHeaders) -> int:
+    return len(b"".join(chain.from_iterable(raw))) + _LINE_EXTRA * len(raw)
+
+
+def _bounded(known: set[str], value: str, most: int | None, other: str) -> str:
+    if most is None or value in known:
+        return value
+    if len(known) >= most:
+        return other
+    known.add(value)
+    return value
+
+
+def _cut(value: str, longest: int) -> str:
+    return value if len(value) <= longest else value[:longest] + "..."
