@@ -148,7 +148,7 @@ class Forwarding:
             request.scheme,
             request.host,
             host,
-            (server[1] or 0) if server else 0,
+            int(server[1] or 0) if server else 0,  # granian gives a str
         )
         rendered = self._observed.get(key)
         if rendered is None:
