@@ -23,7 +23,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="cases whose name holds NAME; repeatable"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="of load per case and round")
+    parser.add_argument("--seconds", type=int, default=3, help="of load per case and round")
     parser.add_argument("--rounds", type=int, default=3, help="medians are taken over them")
     parser.add_argument(
         "--measure", action="append", choices=MEASURES, help="default: all; repeatable"

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .processes import pinned
@@ -22,7 +22,7 @@ class Load:
     """What to send: ``rate`` requests/s in all (0 = as many as will go), spread over ``routes``."""
 
     path: str
-    seconds: float
+    seconds: int
     routes: int = 0
     rate: int = 0
 
@@ -30,6 +30,7 @@ class Load:
 @dataclass(frozen=True)
 class Result:
     rps: float
+    seconds: int
     p50_ms: float
     p99_ms: float
     errors: int
@@ -52,13 +53,13 @@ def run(tool: str, port: int, load: Load, core: int | None) -> Result:
     )
     if done.returncode != 0:
         raise RuntimeError(f"{tool}: {done.stderr.strip() or done.stdout.strip()}")
-    return {"wrk": _read_wrk, "oha": _read_oha, "hey": _read_hey}[tool](done.stdout)
+    read = {"wrk": _read_wrk, "oha": _read_oha, "hey": _read_hey}[tool]
+    return replace(read(done.stdout), seconds=load.seconds)
 
 
 def _wrk(url: str, load: Load) -> list[str]:
     pause_ms = round(CONNECTIONS * 1000 / load.rate) if load.rate else 0
-    seconds = max(1, round(load.seconds))
-    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(_LUA)]
+    options = ["-t1", f"-c{CONNECTIONS}", f"-d{load.seconds}s", "--latency", "-s", str(_LUA)]
     return ["wrk", *options, url, "--", str(load.routes), str(pause_ms)]
 
 
@@ -73,7 +74,7 @@ def _read_wrk(text: str) -> Result:
         found = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
         return float(found[1]) * _UNITS[found[2]] if found else float("nan")
 
-    return Result(float(rps[1]), percentile("50"), percentile("99"), failed)
+    return Result(float(rps[1]), 0, percentile("50"), percentile("99"), failed)
 
 
 def _oha(url: str, load: Load) -> list[str]:
@@ -89,7 +90,7 @@ def _read_oha(text: str) -> Result:
     bad += sum(n for reason, n in errors.items() if "deadline" not in reason)
     latency = report["latencyPercentiles"]
     rps = report["summary"]["requestsPerSec"]
-    return Result(rps, latency["p50"] * 1e3, latency["p99"] * 1e3, bad)
+    return Result(rps, 0, latency["p50"] * 1e3, latency["p99"] * 1e3, bad)
 
 
 def _hey(url: str, load: Load) -> list[str]:
@@ -109,4 +110,4 @@ def _read_hey(text: str) -> Result:
 
     statuses = re.findall(r"\[(\d+)\]\s+(\d+)", text)
     bad = sum(int(count) for status, count in statuses if not 200 <= int(status) < 400)
-    return Result(float(rps[1]), percentile("50"), percentile("99"), bad)
+    return Result(float(rps[1]), 0, percentile("50"), percentile("99"), bad)

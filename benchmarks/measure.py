@@ -14,7 +14,7 @@ from . import bodies, load, nginx
 from .cases import Case
 from .processes import Cores, Server, free_port, python, serving
 
-WARM_UP_S = 1.0
+WARM_UP_S = 1
 BODY_BYTES = 100_000_000
 FIXED_RATE = 1000
 """Requests/s at which latency is compared: low enough for every case to keep up with."""
@@ -38,7 +38,7 @@ class Samples:
 @dataclass(frozen=True)
 class Options:
     tool: str
-    seconds: float
+    seconds: int
     rounds: int
     measures: frozenset[str]
     """Of "throughput", "latency", "bodies"."""
@@ -107,8 +107,11 @@ class Run:
         options = self._options
         self._load(server, load.Load(case.path, WARM_UP_S, case.routes))
         if "throughput" in options.measures:
+            cpu_before = server.cpu_seconds()
             result = self._load(server, load.Load(case.path, options.seconds, case.routes))
             samples.add("rps", result.rps)
+            cpu_s = server.cpu_seconds() - cpu_before
+            samples.add("cpu_us", cpu_s * 1e6 / (result.rps * result.seconds))
             samples.add("full_p50_ms", result.p50_ms)
             samples.add("full_p99_ms", result.p99_ms)
             samples.add("errors", result.errors)

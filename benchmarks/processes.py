@@ -96,6 +96,10 @@ class Server:
         """Return the resident memory of the process and its children."""
         return sum(_status(pid, "VmRSS") for pid in _tree(self.process.pid)) / 1024
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time used so far by the process and its children."""
+        return sum(_ticks(pid) for pid in _tree(self.process.pid)) / os.sysconf("SC_CLK_TCK")
+
     def forget_peak(self) -> None:
         """Start watching the peak memory from here."""
         self._rss_before.clear()
@@ -150,6 +154,13 @@ def _tree(pid: int) -> list[int]:
         for child in children:
             found += _tree(int(child))
     return found
+
+
+def _ticks(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    return 0
 
 
 def _status(pid: int, name: str) -> int:

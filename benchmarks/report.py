@@ -166,15 +166,16 @@ def _throughput(cases: list[Case], results: Results) -> str:
             _spread(samples),
             _ratio(results, name, "nginx"),
             _ratio(results, name, f"bare pool {server}"),
+            _number(samples.median("cpu_us"), ".1f"),
             _number(samples.median("full_p99_ms"), ".1f"),
             _number(samples.median("errors")),
             _number(samples.median("idle_mb")),
             _number(samples.median("start_s"), ".2f"),
         ]
 
-    heads = ("proxy", "requests/s", "spread", "of nginx", "of bare pool", "p99 ms", "errors")
+    heads = ("proxy", "requests/s", "spread", "of nginx", "of bare pool", "CPU µs", "p99 ms")
     proxies = [case for case in cases if case.kind == "proxy"]
-    return _table((*heads, "idle MB", "start s"), _rows(proxies, results, "rps", row))
+    return _table((*heads, "errors", "idle MB", "start s"), _rows(proxies, results, "rps", row))
 
 
 def _in_process(cases: list[Case], results: Results) -> str:
@@ -183,13 +184,15 @@ def _in_process(cases: list[Case], results: Results) -> str:
             _number(samples.median("rps")),
             _spread(samples),
             _ratio(results, name, "fastapi (uvicorn)"),
+            _number(samples.median("cpu_us"), ".1f"),
             _number(samples.median("errors")),
             _number(samples.median("idle_mb")),
             _number(samples.median("start_s"), ".2f"),
         ]
 
-    heads = ("in-process", "requests/s", "spread", "of bare", "errors", "idle MB", "start s")
-    return _table(heads, _rows([c for c in cases if c.kind == "in-process"], results, "rps", row))
+    heads = ("in-process", "requests/s", "spread", "of bare", "CPU µs", "errors", "idle MB")
+    inside = [case for case in cases if case.kind == "in-process"]
+    return _table((*heads, "start s"), _rows(inside, results, "rps", row))
 
 
 def _latency(cases: list[Case], results: Results) -> str:
