@@ -1,0 +1,196 @@
+"""file-logger and http-logger: entries, bodies, rotation, batches that arrive and that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.logs.batch import BatchConf, Batcher
+from pingsix_asgi.middleware.file_logger import FileLogger
+from pingsix_asgi.middleware.gzip import Gzip
+from pingsix_asgi.middleware.http_logger import HttpLogger
+from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone, together
+from pingsix_asgi.types import Receive, Scope, Send
+from support.servers import serving
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def until(condition: Any, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "gave up waiting"
+        await asyncio.sleep(0.01)
+
+
+async def test_the_default_entry_describes_the_request(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    client = Client(alone(FileLogger, path=str(path)), host="shop")
+    await client.get("/a%20b?x=1&x=2&y", {"x-a": "b"})
+    (entry,) = lines(path)
+    assert entry["request"]["method"] == "GET"
+    assert entry["request"]["uri"] == "/a b?x=1&x=2&y"
+    assert entry["request"]["url"] == "http://shop:80/a b?x=1&x=2&y"
+    assert entry["request"]["querystring"]["x"] == ["1", "2"]
+    assert entry["request"]["headers"]["x-a"] == "b"
+    assert entry["response"]["status"] == 200
+    assert entry["response"]["headers"]["content-type"] == "text/plain"
+    assert entry["client_ip"] == "127.0.0.1"
+    assert {"latency", "start_time", "server", "upstream", "route_id"} <= entry.keys()
+
+
+async def test_formats_literals_nesting_and_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    metadata = {"path": str(path), "log_format": {"from": "metadata"}}
+    log_format = {"host": "$host", "fixed": 5, "in": {"status": "$status"}, "none": "$no_such"}
+    for options in ({}, {"log_format": log_format}):
+        app = together({FileLogger: options}, metadata={"file-logger": metadata})
+        await Client(app, host="shop").get("/")
+    assert lines(path) == [
+        {"from": "metadata"},
+        {"host": "shop", "fixed": 5, "in": {"status": "200"}},
+    ]
+
+
+async def test_bodies_are_collected_up_to_their_limits_and_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    options = {"path": str(path), "include_req_body": True, "include_resp_body": True}
+    text = b"a text that is long enough to be worth compressing" * 4
+    app = EchoApp(text)
+    plugins: Any = {
+        FileLogger: {**options, "max_req_body_bytes": 4},
+        Gzip: {"types": "*"},
+    }
+    client = Client(together(plugins, app))
+    answer = await client.request(
+        "POST", "/", headers={"accept-encoding": "gzip"}, body=[b"abc", b"def"]
+    )
+    assert answer.header("content-encoding") == "gzip"
+    assert app.bodies == [b"abcdef"]
+    (entry,) = lines(path)
+    assert entry["request"]["body"] == "abcd"
+    assert entry["response"]["body"] == text.decode()
+
+
+async def test_only_what_matches_is_logged(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    match = [[["arg_log", "==", "1"]], [["uri", "==", "/b"]]]
+    client = Client(alone(FileLogger, path=str(path), match=match, log_format={"u": "$uri"}))
+    for target in ("/a", "/a?log=1", "/b"):
+        await client.get(target)
+    assert lines(path) == [{"u": "/a"}, {"u": "/b"}]
+    with pytest.raises(SchemaError, match="match"):
+        alone(FileLogger, match=[[["uri", "=~", "x"]]])
+
+
+async def test_text_lines_escape_what_could_forge_one_and_redact(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    line = '$remote_addr "$request_method $uri?$query_string" $status'
+    client = Client(alone(FileLogger, log_format=line, redact_query_params=["token"]))
+    with caplog.at_level(logging.INFO, "pingsix_asgi.access"):
+        await client.get("/a%0Ab?x=1&token=secret&y=2")
+    assert caplog.messages == [r'127.0.0.1 "GET /a\nb?x=1&token=***&y=2" 200']
+
+
+async def test_a_rotated_file_is_opened_again_and_a_bad_path_hurts_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / "log", FakeClock()
+    client = Client(
+        together({FileLogger: {"path": str(path), "log_format": {"u": "$uri"}}}, clock=clock)
+    )
+    await client.get("/1")
+    path.rename(tmp_path / "old")
+    clock.advance(1.1)
+    await client.get("/2")
+    assert (lines(tmp_path / "old"), lines(path)) == ([{"u": "/1"}], [{"u": "/2"}])
+    bad = Client(alone(FileLogger, path=str(tmp_path / "no" / "such")))
+    assert (await bad.get("/")).status == 200
+    assert "failed to open file" in caplog.text
+
+
+class Collector:
+    """A log server; refuses the first ``failures`` posts."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.posts: list[tuple[dict[str, str], bytes]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = {k.decode(): v.decode() for k, v in scope["headers"]}
+        self.posts.append((headers, body))
+        status = 500 if len(self.posts) <= self.failures else 200
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body"})
+
+
+async def test_http_logger_posts_batches_and_retries() -> None:
+    collector = Collector(failures=1)
+    async with serving(collector, lifespan="off") as served:
+        app = alone(
+            HttpLogger,
+            uri=f"{served.url}/logs?k=v",
+            auth_header="secret",
+            batch_max_size=2,
+            max_retry_count=2,
+            retry_delay=0,
+            log_format={"u": "$uri"},
+        )
+        client = Client(app)
+        for number in range(5):
+            await client.get(f"/{number}")
+        await until(lambda: len(collector.posts) == 3)
+        await client.lifespan()  # what waits is sent when the gateway stops
+    bodies = [json.loads(body) for _, body in collector.posts]
+    entries = [[entry["u"] for entry in body] for body in bodies]
+    assert entries == [["/0", "/1"], ["/0", "/1"], ["/2", "/3"], ["/4"]]
+    headers = collector.posts[0][0]
+    assert headers["authorization"] == "secret"
+    assert headers["content-type"] == "application/json"
+    assert bodies[0][0]["route_id"] == "no-matched"
+
+
+async def test_http_logger_lines_and_single_entries() -> None:
+    collector = Collector()
+    async with serving(collector, lifespan="off") as served:
+        options: dict[str, Any] = {"uri": served.url, "log_format": {"u": "$uri"}}
+        single = Client(alone(HttpLogger, **options, batch_max_size=1))
+        await single.get("/a")
+        await single.lifespan()
+        texts = Client(alone(HttpLogger, **options, concat_method="new_line"))
+        await texts.get("/b")
+        await texts.get("/c")
+        await texts.lifespan()
+    (_, first), (headers, second) = collector.posts
+    assert json.loads(first)["u"] == "/a"
+    assert [json.loads(line)["u"] for line in second.splitlines()] == ["/b", "/c"]
+    assert headers["content-type"] == "text/plain"
+
+
+async def test_a_dead_collector_costs_bounded_memory() -> None:
+    async def deliver(batch: list[Any]) -> None:
+        raise ConnectionError
+
+    conf = BatchConf(batch_max_size=2)
+    batcher = Batcher("t", conf, deliver, max_pending=5)
+    for number in range(8):
+        batcher.push(number)
+    assert (batcher.pending, batcher.dropped) == (5, 3)
+    await batcher.aclose()
+    assert (batcher.pending, batcher.dropped) == (0, 8)

@@ -1,0 +1,247 @@
+"""api-breaker, request-validation, workflow, forward-auth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.middleware.api_breaker import ApiBreaker
+from pingsix_asgi.middleware.forward_auth import ForwardAuth
+from pingsix_asgi.middleware.request_validation import RequestValidation
+from pingsix_asgi.middleware.workflow import Workflow
+from pingsix_asgi.plugin.base import Plugin
+from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone, together
+from pingsix_asgi.types import Message, Receive, Scope, Send
+from support.servers import serving
+
+
+class FromUpstream(Plugin):
+    """Marks every answer as one of an upstream with the status of ``x-status``."""
+
+    name = "from-upstream"
+    priority = 2
+
+    def rewrite(self, ctx: Any) -> None:
+        class Exchange:
+            status = int(ctx.request.headers.get(b"x-status"))
+
+        ctx.upstream = Exchange
+
+
+async def test_the_breaker_opens_for_longer_each_time_and_closes_after_successes() -> None:
+    clock = FakeClock()
+    app = together(
+        {
+            FromUpstream: {},
+            ApiBreaker: {
+                "break_response_code": 599,
+                "break_response_body": '{"at": "$uri"}',
+                "break_response_headers": [{"key": "X-Where", "value": "at $uri"}],
+                "unhealthy": {"http_statuses": [500, 503], "failures": 2},
+                "healthy": {"successes": 2},
+                "max_breaker_sec": 3,
+            },
+        },
+        clock=clock,
+    )
+    client = Client(app)
+
+    async def ask(status: int, path: str = "/x") -> int:
+        return (await client.get(path, {"x-status": str(status)})).status
+
+    assert [await ask(500), await ask(503)] == [200, 200]
+    opened = await client.get("/x", {"x-status": "200"})
+    assert (opened.status, opened.header("x-where")) == (599, "at /x")
+    assert opened.text == '{"at": "$uri"}'
+    assert await ask(200, "/other") == 200
+    clock.advance(2)
+    assert [await ask(500), await ask(500), await ask(200)] == [200, 200, 599]
+    clock.advance(2.9)
+    assert await ask(200) == 599, "four seconds, cut to max_breaker_sec"
+    clock.advance(0.1)
+    assert [await ask(200), await ask(200), await ask(500), await ask(200)] == [200] * 4
+
+
+BODY = {
+    "type": "object",
+    "required": ["title"],
+    "properties": {
+        "title": {"type": "string", "minLength": 2},
+        "kind": {"enum": ["a", "b"]},
+        "n": {"type": "integer", "minimum": 1},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"{}", 'property "title" is required'),
+        (
+            b'{"title": 5}',
+            'property "title" validation failed: wrong type: expected string, got number',
+        ),
+        (
+            b'{"title": "x"}',
+            'property "title" validation failed: string too short, expected at least 2, got 1',
+        ),
+        (
+            b'{"title": "xx", "kind": "c"}',
+            'property "kind" validation failed: matches none of the enum values',
+        ),
+        (
+            b'{"title": "xx", "n": 0}',
+            'property "n" validation failed: expected 0 to be at least 1',
+        ),
+    ],
+)
+async def test_bodies_that_do_not_match_are_told_why(body: bytes, text: str) -> None:
+    client = Client(alone(RequestValidation, body_schema=BODY))
+    answer = await client.request("POST", "/", body=body)
+    assert (answer.status, answer.text) == (400, text)
+
+
+async def test_a_json_body_goes_on_as_it_was_understood() -> None:
+    app = EchoApp()
+    client = Client(alone(RequestValidation, app, body_schema=BODY))
+    body = b'{"title": "first", "title" :  "second"}'
+    headers = {"content-length": str(len(body))}
+    assert (await client.request("POST", "/", headers=headers, body=body)).status == 200
+    assert app.bodies == [b'{"title":"second"}']
+    assert app.header("content-length") == "18"
+
+
+async def test_forms_headers_and_limits() -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    client = Client(alone(RequestValidation, body_schema=BODY, max_req_body_size=20))
+    assert (await client.request("POST", "/", headers=form, body=b"title=abc")).status == 200
+    assert (await client.request("POST", "/", headers=form, body=b"kind=a")).status == 400
+    assert (await client.request("POST", "/", body=b"x" * 21)).status == 400
+    assert (await client.request("POST", "/", body=b"not json")).status == 400
+    twice = [("content-type", "a/b"), ("content-type", "c/d")]
+    assert (await client.request("POST", "/", headers=twice, body=b'{"title":"ab"}')).status == 400
+    schema = {"required": ["x-a"], "properties": {"x-a": {"pattern": "^a+$"}}}
+    checked = Client(
+        alone(RequestValidation, header_schema=schema, rejected_code=422, rejected_msg="no")
+    )
+    answer = await checked.get("/", {"x-a": "b"})
+    assert (answer.status, answer.text) == (422, "no")
+    assert (await checked.get("/", {"x-a": "aa"})).status == 200
+
+
+def test_a_bad_schema_is_refused_by_field() -> None:
+    with pytest.raises(SchemaError, match="body_schema"):
+        alone(RequestValidation, body_schema={"type": "nothing"})
+    with pytest.raises(SchemaError, match="header_schema"):
+        alone(RequestValidation)
+
+
+async def test_workflow_takes_the_first_rule_that_applies() -> None:
+    rules = [
+        {"case": [["uri", "==", "/no"]], "actions": [["return", {"code": 403}]]},
+        {"actions": [["limit-count", {"count": 1, "time_window": 60, "rejected_code": 429}]]},
+    ]
+    client = Client(alone(Workflow, rules=rules))
+    answer = await client.get("/no")
+    assert (answer.status, answer.json()) == (403, {"error_msg": "rejected by workflow"})
+    first = await client.get("/")
+    assert (first.status, first.header("x-ratelimit-remaining")) == (200, "0")
+    assert (await client.get("/")).status == 429
+    assert (await client.get("/no")).status == 403
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ({"actions": [["dance", {}]]}, "unsupported action: dance"),
+        ({"actions": [["return", {"code": 1}]]}, "at least 100"),
+        ({"actions": [["return"]]}, '"code" is required'),
+        ({"case": [["uri", "=~", "x"]], "actions": [["return", {"code": 403}]]}, "operator"),
+        ({"actions": []}, "actions"),
+    ],
+)
+def test_bad_workflows_are_refused(rule: Any, text: str) -> None:
+    with pytest.raises(SchemaError, match=text):
+        alone(Workflow, rules=[rule])
+
+
+class AuthService:
+    """Lets in who sends the right token; says what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        message: Message = await receive()
+        self.bodies.append(message["body"])
+        headers = {k.decode(): v.decode() for k, v in scope["headers"]}
+        self.asked.append(headers)
+        ok = headers.get("authorization") == "token"
+        own = [(b"x-user", b"jack")] if ok else [(b"location", b"/login"), (b"x-secret", b"s")]
+        start = {"type": "http.response.start", "status": 200 if ok else 302, "headers": own}
+        await send(start)
+        await send({"type": "http.response.body", "body": b"" if ok else b"go away"})
+
+
+async def test_forward_auth_asks_a_real_service() -> None:
+    service, app = AuthService(), EchoApp()
+    async with serving(service, lifespan="off") as served:
+        wrapped = alone(
+            ForwardAuth,
+            app,
+            uri=f"{served.url}/auth",
+            request_headers=["Authorization"],
+            extra_headers={"X-Path": "$uri"},
+            upstream_headers=["x-user", "x-other"],
+            client_headers=["Location"],
+        )
+        client = Client(wrapped, host="shop")
+        spoofed = {"authorization": "token", "x-user": "root", "x-other": "1", "cookie": "c"}
+        assert (await client.get("/a%20b?c=d", spoofed)).status == 200
+        assert (app.header("x-user"), app.header("x-other")) == ("jack", None)
+        asked = service.asked[0]
+        assert asked["x-forwarded-uri"] == "/a%20b?c=d"
+        assert asked["x-forwarded-host"] == "shop"
+        assert asked["x-forwarded-method"] == "GET"
+        assert asked["x-forwarded-for"] == "127.0.0.1"
+        assert asked["x-path"] == "/a b"
+        assert "cookie" not in asked
+        refused = await client.get("/")
+        assert (refused.status, refused.text) == (302, "go away")
+        assert refused.header("location") == "/login"
+        assert refused.header("x-secret") is None
+        await client.lifespan()
+
+
+async def test_forward_auth_posts_the_body_within_its_limit() -> None:
+    service, app = AuthService(), EchoApp()
+    async with serving(service, lifespan="off") as served:
+        wrapped = alone(
+            ForwardAuth,
+            app,
+            uri=f"{served.url}/auth",
+            request_method="POST",
+            request_headers=["authorization"],
+            max_req_body_size=4,
+        )
+        client = Client(wrapped)
+        headers = {"authorization": "token"}
+        assert (await client.request("PUT", "/", headers=headers, body=b"body")).status == 200
+        assert (service.bodies, app.bodies) == ([b"body"], [b"body"])
+        assert (await client.request("PUT", "/", headers=headers, body=b"large")).status == 413
+        await client.lifespan()
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [({}, 403), ({"status_on_error": 503}, 503), ({"allow_degradation": True}, 200)],
+)
+async def test_forward_auth_without_its_service(options: dict[str, Any], status: int) -> None:
+    client = Client(alone(ForwardAuth, uri="http://127.0.0.1:1/", **options))
+    assert (await client.get("/")).status == status
+    await client.lifespan()
