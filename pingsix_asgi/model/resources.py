@@ -80,8 +80,7 @@ def model_of(kind: str, id: str) -> type[Model]:
     if kind == "secrets":
         manager = id.partition("/")[0]
         if manager not in MANAGERS:
-            known = ", ".join(MANAGERS)
-            text = f"unknown secret manager {manager}, expected one of {known}"
+            text = f"secret manager {manager} is not supported, only {', '.join(MANAGERS)} is"
             raise SchemaError(text, kind=kind, id=id)
         return MANAGERS[manager]
     if kind not in MODELS:

@@ -82,8 +82,11 @@ def compile_plan(
     route_layer: Layer | None = None,
     *,
     consumer_layer: Layer | None = None,
+    outer: Plan | None = None,
 ) -> Plan:
     """Build the plan for a route, or for "no route" when ``route_layer`` is None.
+
+    ``outer`` is the plan of the global layer alone, if it was made already.
 
     ``consumer_layer`` holds the plugins of consumer and group; they replace the route's of the
     same name, and those the route did not have get their rewrite hook in an extra pass.
@@ -98,7 +101,7 @@ def compile_plan(
             if not (step.plugin.run_policy == "prefer_route" and name in inner)
         }
     )
-    plan = _assemble(outer_steps, _ordered(inner), outer=_assemble(_ordered(global_layer), ()))
+    plan = _assemble(outer_steps, _ordered(inner), outer=outer or compile_plan(global_layer))
     if consumer_layer:
         extra = _ordered(
             {

@@ -1,0 +1,139 @@
+"""The configuration in a file, watched for changes.
+
+A change is seen when the file behind the path is another one or was written: Kubernetes swaps a
+directory symlink, editors rename a new file into place. A change with anything wrong in it is not
+published at all; what is wrong is logged, and what was in force stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import ConfigError, InvalidConfig, SchemaError, SourceError
+from ..model.resources import Resources
+from ..settings import Settings
+from .document import Document, read_document
+from .source import Publish
+from .yaml_text import read_text
+
+logger = logging.getLogger("pingsix_asgi.config.file")
+
+POLL_S = 0.5
+"""Time between two looks at the file."""
+Stamp: TypeAlias = tuple[str, int, int, int] | None
+"""Real path, modification time (ns), inode and size; None while there is no file."""
+
+
+def read_file(path: Path, environ: Mapping[str, str]) -> Document:
+    """Read a configuration file. Raises SourceError, or InvalidConfig with every problem."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SourceError(f"cannot read configuration file {path}: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"configuration file {path} is not UTF-8: {error.reason}") from error
+    try:
+        return read_document(read_text(text, environ))
+    except SourceError as error:
+        raise SourceError(f"configuration file {path}: {error}") from None
+    except SchemaError as error:
+        raise InvalidConfig([SchemaError(error.message, kind="configuration")]) from None
+
+
+class FileSource:
+    """A YAML or JSON file. ``poll_s``: seconds between two looks at it."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        environ: Mapping[str, str] = os.environ,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self.path = Path(path)
+        self._environ = environ
+        self._poll_s = poll_s
+        self._stamp: Stamp = None
+        self._document: Document | None = None
+        self.revision = 0
+        """How often the file was read with success."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings as first read, reading the file now if need be.
+
+        Raises ConfigError.
+        """
+        if self._document is None:
+            self._read()
+        assert self._document is not None  # noqa: S101 - _read sets it or raises
+        return self._document.settings
+
+    async def load(self) -> tuple[Resources, int]:
+        """Return the resources of the file as last read. Raises ConfigError."""
+        if self._document is None:
+            await asyncio.to_thread(self._read)
+        assert self._document is not None  # noqa: S101 - _read sets it or raises
+        return self._document.resources, self.revision
+
+    async def run(self, publish: Publish) -> None:
+        """Publish the file, then every change of it that has no fault, until cancelled."""
+        resources, revision = await self.load()
+        _report(self.path, await publish(resources, revision, partial=False))
+        while True:
+            await asyncio.sleep(self._poll_s)
+            if _stamp(self.path) == self._stamp:
+                continue
+            try:
+                await self._reload(publish)
+            except Exception:  # the root of a background task: nothing may end it
+                logger.exception("reloading %s failed: the configuration stays", self.path)
+
+    async def _reload(self, publish: Publish) -> None:
+        before = self._document
+        try:
+            await asyncio.to_thread(self._read)
+        except InvalidConfig as error:
+            _report(self.path, error.errors)
+            return
+        except ConfigError as error:
+            logger.error("%s: the configuration stays as it was", error)
+            return
+        document = self._document
+        if document is None or before is None:
+            return
+        if document.settings != before.settings:
+            logger.warning("%s: changed settings take effect after a restart", self.path)
+        errors = await publish(document.resources, self.revision, partial=False)
+        if errors:
+            _report(self.path, errors)
+        else:
+            logger.info("%s: reloaded as revision %d", self.path, self.revision)
+
+    def _read(self) -> None:
+        # the stamp first: a write while we read is seen as one more change
+        self._stamp = _stamp(self.path)
+        self._document = read_file(self.path, self._environ)
+        self.revision += 1
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        real = os.path.realpath(path)
+        status = os.stat(real)
+    except OSError:
+        return None
+    return real, status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _report(path: Path, errors: Sequence[SchemaError]) -> None:
+    for error in errors:
+        logger.error("%s: %s", path, error)
+    if errors:
+        logger.error("%s has %d errors: the configuration stays as it was", path, len(errors))

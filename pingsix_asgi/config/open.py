@@ -1,0 +1,102 @@
+"""From what a user gives to settings and a source."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..errors import SourceError
+from ..model.resources import Resources
+from ..settings import Etcd, Settings
+from .document import read_document
+from .env import FILE, chosen, read_environment
+from .etcd import EtcdStore
+from .etcd_client import EtcdClient, EtcdOptions
+from .file import FileSource
+from .source import FixedSource, Source
+from .sqlite import SQLiteStore, path_of
+from .store import Store
+from .watch import StoreSource
+
+ConfigArg: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Settings | None
+"""A path, a dict with the content of a configuration file, settings, or None: the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A configuration that was found; resources are not compiled yet."""
+
+    settings: Settings
+    source: Source
+    name: str
+    """For the status page: "yaml", "env", "dict", "etcd" or "sqlite"."""
+    store: Store | None = None
+    """What the Admin API writes to, if the configuration comes from a store."""
+
+
+def open_config(config: ConfigArg = None, environ: Mapping[str, str] = os.environ) -> Opened:
+    """Find settings and source.
+
+    With etcd or a store in the settings, resources come from there and those of the file are only
+    read. Raises InvalidConfig with every problem of settings and form, SourceError for a file that
+    cannot be read.
+    """
+    if config is None:
+        if chosen(environ) == FILE:
+            return open_config(environ[FILE], environ)
+        document = read_environment(environ)
+        return _opened(document.settings, document.resources, "env")
+    if isinstance(config, Settings):
+        return _opened(config, {}, "settings")
+    if isinstance(config, Mapping):
+        document = read_document(deepcopy(dict(config)))
+        return _opened(document.settings, document.resources, "dict")
+    file = FileSource(config, environ=environ)
+    settings = file.settings
+    return _from_store(settings) or Opened(settings, file, "yaml")
+
+
+def open_store(settings: Settings) -> Store | None:
+    """Return the store that the settings name; None when there is none. Raises ConfigError."""
+    if settings.etcd is not None:
+        return EtcdStore(EtcdClient(_etcd_options(settings.etcd)), settings.etcd.prefix)
+    if settings.store is not None:
+        return SQLiteStore(path_of(settings.store))
+    return None
+
+
+def _opened(settings: Settings, resources: Resources, name: str) -> Opened:
+    return _from_store(settings) or Opened(settings, FixedSource(resources), name)
+
+
+def _from_store(settings: Settings) -> Opened | None:
+    store = open_store(settings)
+    return None if store is None else Opened(settings, StoreSource(store), store.name, store)
+
+
+def _etcd_options(etcd: Etcd) -> EtcdOptions:
+    return EtcdOptions(
+        endpoints=etcd.host,
+        timeout_s=etcd.timeout,
+        connect_timeout_s=etcd.connect_timeout,
+        user=etcd.user,
+        password=etcd.password,
+        tls=_tls(etcd),
+        server_name=etcd.tls.domain if etcd.tls else None,
+    )
+
+
+def _tls(etcd: Etcd) -> ssl.SSLContext | None:
+    if etcd.tls is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=etcd.tls.ca_cert)
+        if etcd.tls.client_cert is not None:
+            context.load_cert_chain(etcd.tls.client_cert, etcd.tls.client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SourceError(f"etcd.tls: {error}") from error
+    return context
