@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PARSED = "pingsix_asgi.expr.body"
 """Where the parsed body is noted: (the bytes, what became of them)."""
+_OPERATION = "pingsix_asgi.expr.body.graphql"
+"""Where the parsed GraphQL operation is noted: (its source, the operation)."""
 _FORM = b"application/x-www-form-urlencoded"
 
 
@@ -50,6 +52,8 @@ def _form_field(name: str) -> Getter:
 
 
 def _path_field(path: str) -> Getter:
+    if path.startswith("."):
+        path = "." + path  # "post_arg..name": the prefix took one of the two dots
     if not any(mark in path for mark in ("[", "*", "..")):
         keys = path.split(".")
         return lambda ctx: _dotted(_document(ctx), keys)
@@ -109,6 +113,15 @@ def _operation(ctx: Context) -> Operation | None:
         return None
     if not isinstance(source, str):
         return None
+    known = ctx.noted(_OPERATION)
+    if known is None or known[0] != (source, name):
+        known = ((source, name), _parse_operation(source, name))
+        ctx.note(_OPERATION, known)
+    found: Operation | None = known[1]
+    return found
+
+
+def _parse_operation(source: str, name: JSON) -> Operation | None:
     try:
         return parse_operation(source, name if isinstance(name, str) and name else None)
     except ValueError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..types import JSON
 
 _STEP = re.compile(
-    r"""(?P<deep>\.\.)?\.?(?:
+    r"""(?:(?P<deep>\.\.)|\.)?(?:
         (?P<name>[^.\[\]*]+)
       | (?P<any>\*)
       | \[\s*(?:(?P<index>-?[0-9]{1,9})|(?P<wild>\*)|'(?P<single>[^']*)'|"(?P<double>[^"]*)")\s*\]

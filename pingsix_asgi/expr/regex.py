@@ -9,6 +9,7 @@ subroutine calls, ``\\K``, ``\\G``, ``\\X``, ``\\p{…}``, ``(?|…)``, callouts
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 
 _POSIX = {
@@ -95,7 +96,7 @@ def _translate_token(token: re.Match[str], text: str) -> str:
     if token["quoted"] is not None:
         return re.escape(token["quoted"])
     if token["code"]:
-        return _character(token["code"])
+        return _character(token["code"], text)
     if token["backref"]:
         name = token["backref"]
         return f"(?:\\{name})" if name.isdigit() else f"(?P={name})"
@@ -131,11 +132,13 @@ def _translate_class(text: str, whole: str) -> str:
                 raise ValueError(f"invalid regex '{whole}': {token[0]} is not supported")
             out.append(_POSIX[token["posix"]])
         elif token["code"]:
-            out.append(_character(token["code"]))
+            out.append(_character(token["code"], whole))
         elif token["escape"] and token["escape"] in "pPHNR":
             raise ValueError(f"invalid regex '{whole}': {token[0]} is not supported in a class")
         elif token["escape"]:
             out.append(_IN_CLASS.get(token["escape"], token[0]))
+        elif token[0] == "-" and out[-1] == "-":
+            raise ValueError(f"invalid regex '{whole}': escape the \"-\" in a class")
         elif token[0] in "[&~|":
             out.append("\\" + token[0])  # ``re`` warns that these may get a meaning
         else:
@@ -143,6 +146,8 @@ def _translate_class(text: str, whole: str) -> str:
     return "".join(out) + "]"
 
 
-def _character(code: str) -> str:
+def _character(code: str, text: str) -> str:
     number = int(code, 16)
-    return rf"\U{number:08x}" if number <= 0x10FFFF else ""
+    if number > sys.maxunicode:
+        raise ValueError(f"invalid regex '{text}': there is no character {code}")
+    return rf"\U{number:08x}"
