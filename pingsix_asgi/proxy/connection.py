@@ -117,11 +117,6 @@ class Connection(ResponseReader, asyncio.Protocol):
                 self._transport.resume_reading()
 
     @property
-    def is_ready(self) -> bool:
-        """There is something to answer the client with."""
-        return self.complete or (self.has_head and not self.held)
-
-    @property
     def is_reusable(self) -> bool:
         """The response ended where it said, and both sides want to go on."""
         return self.complete and self.keep_alive and not self.closed and not self.write_paused
@@ -161,12 +156,11 @@ class Connection(ResponseReader, asyncio.Protocol):
         except UpstreamProtocolError as error:
             exchange.fail(error)
             return
-        if self.complete or (self.has_head and not self.held):
-            waiter = exchange.waiter
+        if self.ready:
             self._size += len(data)
-            if waiter is not None:
-                if not waiter.done():
-                    waiter.set_result(None)
+            waiter = exchange.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
             elif self._size > HIGH_WATER and not self.complete:
                 self.pause_reading()
         elif self.continued and self._gate is not None and not self._gate.done():

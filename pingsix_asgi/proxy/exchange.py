@@ -27,6 +27,7 @@ class Exchange:
     """What one request and its upstream do together; kept in ``ctx.upstream``."""
 
     __slots__ = (
+        "_loop",
         "_pending",
         "_receive",
         "_seen",
@@ -50,7 +51,9 @@ class Exchange:
         "waiter",
     )
 
-    def __init__(self, timeouts: Timeouts, receive: Receive) -> None:
+    def __init__(
+        self, timeouts: Timeouts, receive: Receive, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.status = 0
         """The upstream's final status; 0 while there is none."""
         self.connect_s = 0.0
@@ -76,24 +79,25 @@ class Exchange:
         self.body_read = True
         """The client's body was read to its end, so reading on tells whether it left."""
         self.upload: asyncio.Task[None] | None = None
+        self._loop = loop
         self._step = "read"
         self._pending = 0
         self._receive = receive
         self._seen = False
         self._watch: asyncio.Task[None] | None = None
 
-    async def wait(self, step: str, seconds: float) -> None:
-        """Wait until woken. Raises what ``fail`` was given; times out after about ``seconds``."""
-        if self.error is None:
+    def wait(self, step: str, seconds: float) -> asyncio.Future[None]:
+        """Return a future that is done when woken, or has what ``fail`` was given.
+
+        It times out after about ``seconds`` without progress.
+        """
+        waiter = self.waiter = self._loop.create_future()
+        if self.error is not None:
+            waiter.set_exception(self.error)
+        else:
             self._step = step
             self.deadline = monotonic() + seconds
-            self.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self.waiter
-            finally:
-                self.waiter = None
-        if self.error is not None:
-            raise self.error
+        return waiter
 
     def body_sent(self) -> None:
         """Note that the client's body was read and passed on: now it is the node's turn."""
@@ -112,15 +116,23 @@ class Exchange:
             self.error = error
         if self.connection is not None:
             self.connection.abort()
-        self.wake()
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(self.error)
+            waiter.exception()  # it is not lost if the request is cancelled right now
+
+    @property
+    def is_waiting(self) -> bool:
+        """The request's task waits for something to happen."""
+        return self.waiter is not None and not self.waiter.done()
 
     def tick(self, now: float, enforce: bool) -> None:
         """Look after deadline and client, ten times a second."""
         self._follow_progress(now)
-        if enforce and now >= self.deadline and self.waiter is not None:
+        if enforce and now >= self.deadline and self.is_waiting:
             self.fail(UpstreamTimeout(self._step))
         elif self._seen and self._watch is None and self.body_read:
-            self._watch = asyncio.get_running_loop().create_task(
+            self._watch = self._loop.create_task(
                 self._watch_client(), name="pingsix: is the client there"
             )
         self._seen = True

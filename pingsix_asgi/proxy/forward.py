@@ -23,15 +23,16 @@ from ..errors import (
 from ..http.forwarding import HOST_PART, Forwarding, Head
 from ..http.framing import NO_BODY
 from ..http.response import Response
-from ..types import Receive, Scope, Send
+from ..types import Message, Receive, Scope, Send
 from ..upstream.node import Node, Timeouts
-from .connection import HIGH_WATER, Connection
+from .connection import Connection
 from .exchange import Exchange
-from .relay import relay, start_message
+from .relay import relay
 from .upload import EMPTY_BODY, NO_BODY_AT_ALL, Body, read_body
 
 if TYPE_CHECKING:
     from .pool import Pool
+    from .ticker import Ticker
 
 MAX_ATTEMPTS: Final = 16
 """Bound on attempts whatever ``retries`` says. Source: pingora.max_retries."""
@@ -116,157 +117,171 @@ class Forward:
             return
         request = ctx.request
         head = self._forwarding.head(request, ctx.scope)
-        exchange = ctx.upstream = Exchange(self._timeouts, receive)
-        pool: Pool = node.pool
         loop = asyncio.get_running_loop()
-        ticker = pool.ticker
+        exchange = ctx.upstream = Exchange(self._timeouts, receive, loop)
+        ticker: Ticker = node.pool.ticker
         if ticker.loop is loop:
             ticker.busy.add(exchange)
         else:
             ticker.start(loop, exchange)
         try:
-            if head.length == NO_BODY:
-                body = NO_BODY_AT_ALL
-            elif head.length == 0:
-                body = EMPTY_BODY
-            else:
-                exchange.body_read = False
-                body = await read_body(head, receive)
-                exchange.body_read = True
+            body = NO_BODY_AT_ALL
+            if head.length != NO_BODY:
+                body = await self._read_body(exchange, head, receive)
             if head.wants_trailers and _offers_trailers(ctx.scope):
                 head.observed += _TRAILERS_FIELD
-            connection = await self._ask(ctx, exchange, head, body)
+            connection = await self._ask(ctx, exchange, head, body, loop)
             if connection is None:
                 await self._call_local(ctx, body.replayed(receive), send)
+                return
+            self._begin_answer(ctx, exchange, connection)
+            if connection.complete and exchange.body_read and not connection.trailers:
+                start, rest = self._whole_answer(ctx, exchange, connection)
+                await send(start)
+                await send(rest)
             else:
-                await self._answer(ctx, exchange, connection, send)
+                await self._stream_answer(ctx, exchange, connection, send)
+        except OSError as failure:  # what servers raise from send (ASGI 2.4)
+            raise ClientGone("client left while it got its answer") from failure
         finally:
             ticker.busy.discard(exchange)
             exchange.end()
 
+    async def _read_body(self, exchange: Exchange, head: Head, receive: Receive) -> Body:
+        if head.length == 0:
+            return EMPTY_BODY
+        exchange.body_read = False
+        body = await read_body(head, receive)
+        exchange.body_read = True
+        return body
+
     async def _ask(
-        self, ctx: Context, exchange: Exchange, head: Head, body: Body
+        self,
+        ctx: Context,
+        exchange: Exchange,
+        head: Head,
+        body: Body,
+        loop: asyncio.AbstractEventLoop,
     ) -> Connection | None:
         """Send the request until a node begins to answer; None when the local app is to answer."""
-        attempts_left = min(self.upstream.retries, MAX_ATTEMPTS - 1)
-        tried: list[Node] | None = None
+        tried: list[Node] = []
         is_fresh = False
         while True:
             node: Node = ctx.node
             if node.is_local:
                 return None
+            pool: Pool = node.pool
             self.upstream.started(node)
             try:
-                return await self._attempt(ctx, exchange, head, body, is_fresh)
-            except UpstreamError as error:
-                seconds = monotonic() - exchange.started
-                exchange.response_s = seconds
-                connection = exchange.connection
-                may_repeat = _nothing_sent(error) or (
-                    ctx.request.method in IDEMPOTENT and not body.consumed
-                )
-                if may_repeat and _was_stale(connection, error):
-                    self.upstream.finished(node, status=None, error=None, seconds=seconds)
-                    is_fresh = True
+                if not self._passes_host or not head.parts[HOST_PART]:
+                    head.parts[HOST_PART] = self._host(node)
+                encoded = head.encode(body.framing)
+                connection = None if is_fresh else pool.take(loop)
+                if connection is None:
+                    connection = await self._connect(exchange, pool)
+                exchange.connection = connection
+                if body is NO_BODY_AT_ALL:
+                    connection.send(exchange, encoded, ctx.request.method == "HEAD")
                 else:
-                    exchange.statuses.append(error.status)
-                    self.upstream.finished(node, status=None, error=error, seconds=seconds)
-                    if not may_repeat or attempts_left <= 0:
-                        raise
-                    attempts_left -= 1
-                    tried = [*(tried or ()), node]
-                    self._pick_other(ctx, tried, error, seconds)
-                    is_fresh = False
+                    body.send(exchange, connection, encoded, ctx.request.method == "HEAD")
+                while not connection.ready:
+                    await exchange.wait("read", self._timeouts.read)
+                return connection
+            except UpstreamError as error:
+                is_fresh = self._after_failure(ctx, exchange, body, error, tried)
             except BaseException:
                 seconds = monotonic() - exchange.started
                 self.upstream.finished(node, status=None, error=None, seconds=seconds)
                 raise
             exchange.start_over()
 
-    def _pick_other(
-        self, ctx: Context, tried: list[Node], error: UpstreamError, seconds: float
-    ) -> None:
-        """Pick another node for a retry; raise for the last failure when there can be none."""
-        limit = self.upstream.retry_timeout
-        if limit and seconds > limit:
-            raise UpstreamError(f"retry_timeout has passed: {error}", status=502) from error
-        try:
-            ctx.node = self.upstream.pick(ctx, tried)
-        except NoNode:
-            raise error from None
-
-    async def _attempt(
-        self, ctx: Context, exchange: Exchange, head: Head, body: Body, is_fresh: bool
-    ) -> Connection:
-        """Send the request to ``ctx.node`` and wait for the head of its answer."""
-        node: Node = ctx.node
-        pool: Pool = node.pool
-        if not self._passes_host or not head.parts[HOST_PART]:
-            head.parts[HOST_PART] = self._host(node)
-        encoded = head.encode(body.framing)
-        if not is_fresh:
-            exchange.addr.append(node.name)
-        connection = None if is_fresh else pool.take(asyncio.get_running_loop())
-        if connection is None:
-            began = monotonic()
-            connection = await pool.connect(exchange, self._timeouts.connect)
-            exchange.connect_s = monotonic() - began
-            if connection.closed:
-                raise ConnectError(f"{node.name} closed the connection at once")
-        exchange.connection = connection
-        beginning = body.beginning
-        if beginning and len(beginning) <= HIGH_WATER:
-            connection.send(exchange, encoded + beginning, ctx.request.method == "HEAD")
-        else:
-            connection.send(exchange, encoded, ctx.request.method == "HEAD")
-            connection.write(beginning)
-        if not body.is_complete:
-            body.start(exchange, connection)
-        while not connection.is_ready:
-            await exchange.wait("read", self._timeouts.read)
+    async def _connect(self, exchange: Exchange, pool: Pool) -> Connection:
+        began = monotonic()
+        connection = await pool.connect(exchange, self._timeouts.connect)
+        exchange.connect_s = monotonic() - began
+        if connection.closed:
+            raise ConnectError(f"{pool!r}: a new connection was closed at once")
         return connection
 
-    async def _answer(
-        self, ctx: Context, exchange: Exchange, connection: Connection, send: Send
-    ) -> None:
-        """Pass the answer on, and give the connection back as soon as it is free."""
+    def _after_failure(
+        self, ctx: Context, exchange: Exchange, body: Body, error: UpstreamError, tried: list[Node]
+    ) -> bool:
+        """Choose where to try again; return whether on a new connection to the same node.
+
+        Raises the error when it is final.
+        """
         node: Node = ctx.node
-        now = monotonic()
-        status = connection.status
-        exchange.header_s = exchange.response_s = now - exchange.started
-        exchange.status = status
+        seconds = exchange.response_s = monotonic() - exchange.started
+        may_repeat = _nothing_sent(error) or (
+            ctx.request.method in IDEMPOTENT and not body.consumed
+        )
+        if may_repeat and _was_stale(exchange.connection, error):
+            self.upstream.finished(node, status=None, error=None, seconds=seconds)
+            return True
+        self.upstream.finished(node, status=None, error=error, seconds=seconds)
+        exchange.addr.append(node.name)
+        exchange.statuses.append(error.status)
+        tried.append(node)
+        upstream = self.upstream
+        if not may_repeat or len(tried) > min(upstream.retries, MAX_ATTEMPTS - 1):
+            raise error
+        if upstream.retry_timeout and seconds > upstream.retry_timeout:
+            raise UpstreamError(f"retry_timeout has passed: {error}", status=502) from error
+        try:
+            ctx.node = upstream.pick(ctx, tried)
+        except NoNode:
+            raise error from None
+        return False
+
+    def _begin_answer(self, ctx: Context, exchange: Exchange, connection: Connection) -> None:
+        """Note the answer's head and complete its fields."""
+        exchange.header_s = exchange.response_s = monotonic() - exchange.started
+        status = ctx.status = exchange.status = connection.status
+        exchange.addr.append(ctx.node.name)
         exchange.statuses.append(status)
-        headers = connection.headers
         server = self._server or connection.server
         if server is not None:
-            headers.append((b"server", server))
+            connection.headers.append((b"server", server))
         if status >= self._shown_from:
             shown = ", ".join(map(str, exchange.statuses)).encode()
-            headers.append((b"x-apisix-upstream-status", shown))
-        ctx.status = status
+            connection.headers.append((b"x-apisix-upstream-status", shown))
+
+    def _whole_answer(
+        self, ctx: Context, exchange: Exchange, connection: Connection
+    ) -> tuple[Message, Message]:
+        """Return the messages for an answer that is complete; its connection is free already."""
+        node: Node = ctx.node
+        headers = connection.headers
+        body = connection.take()
+        if connection.trailers is not None or connection.until_close:
+            headers.append((b"content-length", b"%d" % len(body)))
+        exchange.connection = None
+        node.pool.release(connection, exchange.started + exchange.header_s)
+        self.upstream.finished(
+            node, status=connection.status, error=None, seconds=exchange.header_s
+        )
+        return (
+            {"type": "http.response.start", "status": connection.status, "headers": headers},
+            {"type": "http.response.body", "body": body, "more_body": False},
+        )
+
+    async def _stream_answer(
+        self, ctx: Context, exchange: Exchange, connection: Connection, send: Send
+    ) -> None:
+        """Pass the answer on as it comes."""
+        node: Node = ctx.node
         error: UpstreamError | None = None
         try:
-            if connection.complete and exchange.body_read and not connection.trailers:
-                body = connection.take()
-                if connection.trailers is not None or connection.until_close:
-                    headers.append((b"content-length", b"%d" % len(body)))
+            await relay(exchange, connection, send, _offers_trailers(ctx.scope))
+            if exchange.body_read:
                 exchange.connection = None
-                node.pool.release(connection, now)
-                await send(start_message(status, headers))
-                await send({"type": "http.response.body", "body": body, "more_body": False})
-            else:
-                await relay(exchange, connection, send, _offers_trailers(ctx.scope))
-                exchange.response_s = monotonic() - exchange.started
-                if exchange.body_read:
-                    exchange.connection = None
-                    node.pool.release(connection)
+                node.pool.release(connection)
         except UpstreamError as failure:
             error = failure
             raise
-        except OSError as failure:  # what servers raise from send (ASGI 2.4)
-            raise ClientGone("client left while it got its answer") from failure
         finally:
-            self.upstream.finished(node, status=status, error=error, seconds=exchange.response_s)
+            seconds = exchange.response_s = monotonic() - exchange.started
+            self.upstream.finished(node, status=exchange.status, error=error, seconds=seconds)
 
     async def _call_local(self, ctx: Context, receive: Receive, send: Send) -> None:
         """Let the wrapped app answer in place of a node."""

@@ -47,7 +47,7 @@ class Waiting:
     @property
     def is_over(self) -> bool:
         """The request got its connection, or gave up."""
-        return self.exchange.waiter is None or self.exchange.waiter.done()
+        return not self.exchange.is_waiting
 
 
 class Pool:
@@ -122,9 +122,9 @@ class Pool:
         """Take a connection back after its exchange; close it unless it can serve another."""
         keepalive = self.key.keepalive
         if (
-            self._retired
-            or not connection.is_reusable
+            not connection.is_reusable
             or connection.requests >= keepalive.max_requests
+            or self._retired
         ):
             connection.close()
             return

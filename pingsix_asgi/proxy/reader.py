@@ -22,8 +22,28 @@ dies in the middle costs a 502 rather than an aborted client connection."""
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of a response, 1xx responses before it included; nginx allows 4 or 8 KiB by default."""
 
-_DECIDED: Final = HOP_BY_HOP | {b"content-length", b"server"}
+_MAX_NAMES: Final = 1024
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
+
+
+class _Names(dict[bytes, bytes | None]):
+    """Field name as sent -> in lower case; b"" for Server, None for what needs a decision.
+
+    A memo of a pure function; bounded, since nodes choose names.
+    """
+
+    def __missing__(self, name: bytes) -> bytes | None:
+        plain: bytes | None = name.lower()
+        if plain in HOP_BY_HOP:
+            plain = None
+        elif plain == b"server":
+            plain = b""
+        if len(self) < _MAX_NAMES:
+            self[name] = plain
+        return plain
+
+
+_names: Final = _Names()
 
 
 class _Stop(Exception):
@@ -35,8 +55,8 @@ class ResponseReader:
 
     __slots__ = (
         "_head_bytes",
+        "_is_framed",
         "_is_head",
-        "_length",
         "_nominating",
         "_parser",
         "_sink",
@@ -47,9 +67,9 @@ class ResponseReader:
         "continued",
         "has_head",
         "headers",
-        "held",
         "keep_alive",
         "pieces",
+        "ready",
         "server",
         "status",
         "trailers",
@@ -65,8 +85,8 @@ class ResponseReader:
         """Begin to read the response to a request; ``is_head`` for HEAD, which has no body."""
         self._is_head = is_head
         self._wants_upgrade = wants_upgrade
-        self._length = -1
         self._head_bytes = 0
+        self._is_framed = False
         self._nominating: list[bytes] | None = None
         self.status = 0
         self.headers: RawHeaders = []
@@ -83,8 +103,8 @@ class ResponseReader:
         self.keep_alive = False
         self.chunked = False
         self.until_close = False
-        self.held = False
-        """The response is small enough to be awaited whole."""
+        self.ready = False
+        """There is something to pass on: a head, and the body too if it is awaited whole."""
         self.continued = False
         """The node said 100 Continue."""
         self.upgraded: bytes | None = None
@@ -97,7 +117,6 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Read on. Raises UpstreamProtocolError; nothing may be fed after that."""
-        had_head = self.has_head
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -106,15 +125,19 @@ class ResponseReader:
             if not self._stopped_in_order(data):
                 reason = error.__context__ or error
                 raise UpstreamProtocolError(f"broken response: {reason}") from None
-        if not had_head:
+        if not self._is_framed:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._check_head_size()
+            if self.has_head:
+                self._is_framed = True
+                if not self.complete:
+                    self._find_framing()
 
     def end_of_stream(self) -> bool:
         """Note that the node closed; return whether the response is complete now."""
         if self.until_close:
-            self.complete = True
+            self.complete = self.ready = True
         return self.complete
 
     def passable_trailers(self) -> RawHeaders:
@@ -128,11 +151,13 @@ class ResponseReader:
             raise _Stop("more than one response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in _DECIDED:
-            self._decide(name, value)
+        plain = _names[name]
+        if plain:
+            self._sink.append((plain, value))
+        elif plain is None:
+            self._decide(name.lower(), value)
         else:
-            self._sink.append((name, value))
+            self.server = value
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -148,7 +173,7 @@ class ResponseReader:
         self.has_head = True
         self.keep_alive = self._parser.should_keep_alive()
         if self._is_head:
-            self.complete = True
+            self.complete = self.ready = True
             raise _Stop  # llhttp cannot be told that no body follows
         if status in (204, 304):  # no body, so no length either: a server would wait for one
             self.headers[:] = [pair for pair in self.headers if pair[0] != b"content-length"]
@@ -156,21 +181,16 @@ class ResponseReader:
             if self._parser.get_http_version() != "1.1":
                 raise _Stop("transfer-encoding in a response that is not HTTP/1.1")
             self._sink = self.trailers = []
-        elif self._length < 0:
-            self.until_close = True
-        else:
-            self.held = self._length <= HELD_BYTES
 
     def on_body(self, piece: bytes) -> None:
         self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
         if self.has_head:
-            self.complete = True
+            self.complete = self.ready = True
             return
         self.headers.clear()  # those of an interim response
         self.server = self._nominating = None
-        self._length = -1
 
     # -- the rest
 
@@ -178,24 +198,19 @@ class ResponseReader:
         """Handle a field that is not simply passed on. In trailers all of them are dropped."""
         if self.has_head:
             return
-        if name == b"content-length":
-            value = value.strip(b" \t")
-            self._length = int(value)
-            self.headers.append((name, value))
-        elif name == b"server":
-            self.server = value
+        if name == b"connection":
+            if value not in _PLAIN_CONNECTION:
+                self._nominating = [*(self._nominating or ()), value]
         elif name == b"transfer-encoding":
             if self.chunked or value.strip(b" \t").lower() != b"chunked":
                 raise _Stop("transfer-encoding other than chunked")
             self.chunked = True
         elif name == b"trailer":
             self.announces_trailers = True
-        elif name == b"connection" and value not in _PLAIN_CONNECTION:
-            self._nominating = [*(self._nominating or ()), value]
 
     def _on_interim(self, status: int) -> None:
         """Note a 100, and a 101 that was asked for; drop other 1xx, which ASGI cannot pass on."""
-        if status < 100 or self.chunked or self._length > 0:
+        if status < 100 or self.chunked:
             raise _Stop(f"bad interim response {status}")
         if status == 101:
             if not self._wants_upgrade:
@@ -214,6 +229,17 @@ class ResponseReader:
         else:
             self.keep_alive = False  # something follows the response, or we cannot tell
         return True
+
+    def _find_framing(self) -> None:
+        """Tell, of a response that has only begun, when it is ready to be passed on."""
+        if self.chunked:
+            self.ready = True
+            return
+        for name, value in self.headers:
+            if name == b"content-length":
+                self.ready = int(value) > HELD_BYTES
+                return
+        self.until_close = self.ready = True
 
     def _check_head_size(self) -> None:
         size = self._head_bytes

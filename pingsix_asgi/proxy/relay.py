@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from ..types import Message, RawHeaders, Send
+from ..types import Message, Send
 from .connection import Connection
 from .exchange import Exchange
-
-
-def start_message(status: int, headers: RawHeaders) -> Message:
-    """Build the message that begins an answer."""
-    return {"type": "http.response.start", "status": status, "headers": headers}
 
 
 async def relay(
@@ -20,7 +15,11 @@ async def relay(
     Trailers are passed on where the server offers it. Raises UpstreamError when the answer breaks
     off: the client must not take a part for the whole.
     """
-    start = start_message(connection.status, connection.headers)
+    start: Message = {
+        "type": "http.response.start",
+        "status": connection.status,
+        "headers": connection.headers,
+    }
     gives_trailers = offers_trailers and bool(connection.announces_trailers or connection.trailers)
     if gives_trailers:
         start["trailers"] = True

@@ -25,6 +25,9 @@ logger = logging.getLogger("pingsix_asgi.proxy")
 CONTINUE_WAIT_S: Final = 1.0
 """How long a node may think about ``Expect: 100-continue`` before the body is sent anyway."""
 
+_JOINED_BYTES: Final = 64 * 1024
+"""Up to this size, copying costs less than a second write."""
+
 _CHUNKED_FIELD: Final = b"\r\ntransfer-encoding: chunked"
 _EXPECT_FIELD: Final = b"\r\nexpect: 100-continue"
 
@@ -58,19 +61,21 @@ class Body:
         """All of it was read."""
         return self._receive is None
 
-    @property
-    def beginning(self) -> bytes:
-        """What is sent right after the head."""
-        if self._left < 0 and self.first:
-            return _chunk(self.first)
-        return self.first
-
-    def start(self, exchange: Exchange, connection: Connection) -> None:
-        """Begin to stream the rest to ``connection``."""
-        exchange.body_read = False
-        exchange.upload = asyncio.get_running_loop().create_task(
-            self._upload(exchange, connection), name="pingsix: upload"
-        )
+    def send(self, exchange: Exchange, connection: Connection, head: bytes, is_head: bool) -> None:
+        """Send the head and what was read of the body; begin to stream the rest."""
+        beginning = self.first
+        if self._left < 0 and beginning:
+            beginning = _chunk(beginning)
+        if len(beginning) <= _JOINED_BYTES:
+            connection.send(exchange, head + beginning, is_head)
+        else:
+            connection.send(exchange, head, is_head)
+            connection.write(beginning)
+        if self._receive is not None:
+            exchange.body_read = False
+            exchange.upload = asyncio.get_running_loop().create_task(
+                self._upload(exchange, connection), name="pingsix: upload"
+            )
 
     def replayed(self, receive: Receive) -> Receive:
         """Return a ``receive`` that gives what was read already, then the rest."""
