@@ -133,6 +133,5 @@ def _place(segments: tuple[str, ...]) -> Place:
         case ("stream_routes", *_):
             raise refused(400, "stream mode is disabled, can not add stream routes")
         case (name, *rest) if name in KINDS and name != "credentials":
-            id = rest[0] if rest else None
-            return Place(KINDS[name], id, "", tuple(rest[1:]))
+            return Place(KINDS[name], rest[0] if rest else None, "", tuple(rest[1:]))
     raise refused(404, f"Unsupported resource type: {segments[0] if segments else ''}")
