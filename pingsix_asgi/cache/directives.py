@@ -32,10 +32,11 @@ def seconds(value: str) -> int | None:
     return min(int(value), _LARGEST_S) if value.isascii() and value.isdigit() else None
 
 
-def lifetime(headers: Headers, cache_control: Directives) -> float | None:
+def lifetime(headers: Headers, cache_control: Directives, now: float) -> float | None:
     """Return how many seconds the origin calls its response fresh, None when it does not say.
 
-    s-maxage, then max-age, then Expires minus Date (RFC 9111 §4.2.1); bad values mean stale.
+    s-maxage, then max-age, then Expires minus Date, which is ``now`` where it is missing
+    (RFC 9111 §4.2.1); bad values mean stale.
     """
     for name in ("s-maxage", "max-age"):
         if name in cache_control:
@@ -44,7 +45,7 @@ def lifetime(headers: Headers, cache_control: Directives) -> float | None:
     if expires is None:
         return None
     end, start = http_date(expires), http_date(headers.get(b"date"))
-    return max(end - start, 0.0) if end is not None and start is not None else 0.0
+    return max(end - (now if start is None else start), 0.0) if end is not None else 0.0
 
 
 def initial_age(headers: Headers, now: float) -> float:

@@ -74,7 +74,7 @@ class Policy:
             said.pop("s-maxage", None)
         if status not in self.statuses or not self._may_store(said, headers, request):
             return None
-        lives = lifetime(headers, said) if self.honours_origin else None
+        lives = lifetime(headers, said, now) if self.honours_origin else None
         age = initial_age(headers, now) if self.honours_origin else 0.0
         lives = self.ttl_s if lives is None else lives
         has_validator = b"etag" in headers or b"last-modified" in headers
