@@ -68,11 +68,6 @@ def _decoded(value: JSON) -> JSON:
         raise ValueError(f"expected JSON: {error}") from None
 
 
-def _listener(value: JSON) -> JSON:
-    """Take a bare address for a listener; from the environment, a list of them."""
-    return {"address": value} if isinstance(value, str) else value
-
-
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         try:
@@ -109,6 +104,11 @@ class Listener(Section):
     tls: ListenerTLS | None = None
     offer_h2: bool = False
     offer_h2c: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: JSON) -> JSON:
+        return {"address": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _h2_over_tls(self) -> Self:
@@ -316,7 +316,7 @@ class Settings(BaseSettings):
 
     pingora: Own[Pingora] = Pingora()
     listeners: Annotated[
-        tuple[Annotated[Listener, BeforeValidator(_listener)], ...],
+        tuple[Listener, ...],
         BeforeValidator(_listed),
         Field(min_length=1),
     ] = (Listener(),)
@@ -364,8 +364,7 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file."""
         return env_settings, init_settings

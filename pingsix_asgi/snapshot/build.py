@@ -16,6 +16,7 @@ from ..model.upstream import Upstream as UpstreamModel
 from ..plugin.consumer import Consumers
 from ..plugin.registry import Registry
 from ..routing.router import RouteEntry, Router
+from ..settings import Settings
 from ..types import ASGIApp
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
@@ -39,12 +40,22 @@ _FILED_AT_ONCE = 250
 
 
 class Builder:
-    """Builds snapshots for one runtime. ``app`` is the wrapped app, None for a gateway alone."""
+    """Builds snapshots for one runtime.
 
-    def __init__(self, runtime: Runtime, registry: Registry, app: ASGIApp | None = None) -> None:
+    ``app`` is the wrapped app, None for a gateway alone. ``settings`` tell what upstreams and
+    clients learn about the gateway; None: the defaults.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: Registry,
+        app: ASGIApp | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self.runtime = runtime
         self.registry = registry
-        self.targets = Targets(app)
+        self.targets = Targets(app, settings)
         self.plans = PlanCache()
 
     def build(self, resources: Resources, revision: int = 0) -> Snapshot:

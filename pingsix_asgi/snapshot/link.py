@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from .. import __version__
 from ..context import Target
 from ..errors import SchemaError
+from ..http.addresses import AddressSet
 from ..http.response import NOT_FOUND, error_page
 from ..model.route import Route
 from ..model.service import Service
@@ -15,6 +17,7 @@ from ..plugin.plan import Layer, Plan, Step, compile_plan
 from ..proxy.forward import Forward
 from ..proxy.local import LocalTarget
 from ..routing.router import RouteEntry
+from ..settings import Settings
 from ..types import ASGIApp
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
@@ -34,14 +37,31 @@ _NOT_CONFIGURED = Refusal(error_page(503))
 class Targets:
     """Makes targets; without a wrapped app, what would go to it is refused."""
 
-    def __init__(self, app: ASGIApp | None) -> None:
+    def __init__(self, app: ASGIApp | None, settings: Settings | None = None) -> None:
+        self._trusted: Callable[[str], bool] | None = None
+        if settings is not None and settings.trusted_addresses:
+            self._trusted = AddressSet(settings.trusted_addresses).__contains__
+        self._server: bytes | None = None
+        if app is None:
+            has_version = settings is None or settings.enable_server_tokens
+            self._server = f"PingSIX/{__version__}".encode() if has_version else b"PingSIX"
+        self._shows_status = (
+            settings is not None and settings.show_upstream_status_in_response_header
+        )
         self.local = LocalTarget(app) if app is not None else None
         self.unmatched: Target = self.local or Refusal(NOT_FOUND)
         self.unconfigured: Target = self.local or _NOT_CONFIGURED
 
     def forward(self, upstream: Upstream, timeout: Timeouts | None) -> Target:
         """Return the target that sends requests to an upstream."""
-        return Forward(upstream, timeout, self.local)
+        return Forward(
+            upstream,
+            timeout,
+            self.local,
+            trusted=self._trusted,
+            server=self._server,
+            show_status=self._shows_status,
+        )
 
 
 class Linker:
