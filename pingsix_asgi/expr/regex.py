@@ -108,7 +108,9 @@ def _translate_token(token: re.Match[str], text: str) -> str:
         return "(?P<"
     if token["odd"] or token["verb"]:
         raise ValueError(f"invalid regex '{text}': {token[0]} is not supported")
-    if len(token[0]) > 1 and token[0][0] == "[":
+    if token[0] == "[":
+        raise ValueError(f"invalid regex '{text}': a class is not closed")
+    if token[0][0] == "[":
         return _translate_class(token[0], text)
     return token[0]
 

@@ -16,9 +16,11 @@ def cookie(headers: Headers, name: str) -> str | None:
     wanted = name.encode("utf-8", "surrogateescape")
     for key, line in headers.raw:
         if key == b"cookie" and wanted in line:
-            for found, value in _crumbs(line):
-                if found == wanted:
-                    return value.decode("utf-8", "surrogateescape")
+            for crumb in line.split(b";"):
+                if wanted in crumb and b"=" in crumb:
+                    found, value = _split(crumb)
+                    if found == wanted:
+                        return value.decode("utf-8", "surrogateescape")
     return None
 
 

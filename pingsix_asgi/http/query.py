@@ -38,6 +38,15 @@ def argument(query: bytes, name: str) -> str | None:
     if not query:
         return None
     wanted = name.encode("utf-8", "surrogateescape")
+    if b"%" not in query and b"+" not in query:
+        if wanted not in query:
+            return None
+        for part in query.split(b"&"):
+            if part.startswith(wanted):
+                key, _, value = part.partition(b"=")
+                if key == wanted and key:
+                    return value.decode("utf-8", "surrogateescape")
+        return None
     for raw, value in _parts(query):
         if _is(raw, wanted):
             return _decode(value)
