@@ -7,7 +7,7 @@ equal ones in the order of the nodes. In W picks, the total weight, every node h
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heappop, heappush, heapreplace
 from math import gcd
 
 from ...context import Context
@@ -31,6 +31,8 @@ class RoundRobin(Balancer):
         common = gcd(*weights)
         self._nodes = list(nodes)
         self._shares = [weight // common for weight in weights]
+        self._cycle = sum(self._shares)
+        self._first_turns = sorted(self._turn(index, 0) for index in range(len(self._nodes)))
         self._restart()
 
     def pick(self, ctx: Context, tried: Collection[Node]) -> Node | None:
@@ -38,8 +40,11 @@ class RoundRobin(Balancer):
             return self._pick_untried(tried)
         heap = self._turns
         _, index, taken = heap[0]
-        heapreplace(heap, self._turn(index, taken + 1))
-        self._count()
+        taken += 1
+        heapreplace(heap, ((2 * taken + 1) / (2 * self._shares[index]), index, taken))
+        self._left -= 1
+        if not self._left:
+            self._restart()
         return self._nodes[index]
 
     def _pick_untried(self, tried: Collection[Node]) -> Node | None:
@@ -57,19 +62,15 @@ class RoundRobin(Balancer):
         for turn in passed:
             heappush(heap, turn)
         if chosen is not None:
-            self._count()
+            self._left -= 1
+            if not self._left:
+                self._restart()
         return chosen
 
     def _turn(self, index: int, taken: int) -> tuple[float, int, int]:
         return (2 * taken + 1) / (2 * self._shares[index]), index, taken
 
-    def _count(self) -> None:
-        """End the cycle in time, so that the times stay small and exact."""
-        self._left -= 1
-        if not self._left:
-            self._restart()
-
     def _restart(self) -> None:
-        self._turns = [self._turn(index, 0) for index in range(len(self._nodes))]
-        heapify(self._turns)
-        self._left = sum(self._shares)
+        """Begin a cycle, so that the times stay small and exact."""
+        self._turns = self._first_turns.copy()
+        self._left = self._cycle

@@ -41,7 +41,7 @@ def make(type: str, weights: dict[Node, int]) -> Balancer:
 
 @pytest.mark.parametrize("type", TYPES)
 @given(weights=WEIGHTS, dice=st.randoms(use_true_random=False))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_every_pick_is_usable_and_untried_until_all_are_tried(
     type: str, weights: list[int], dice: random.Random
 ) -> None:
@@ -92,6 +92,7 @@ def turns(balancer: Balancer, count: int) -> list[Node]:
 
 
 @given(weights=WEIGHTS)
+@settings(deadline=None)
 def test_roundrobin_gives_exact_shares_in_every_cycle(weights: list[int]) -> None:
     nodes = make_nodes(*weights)
     balancer = RoundRobin(nodes)
@@ -102,6 +103,7 @@ def test_roundrobin_gives_exact_shares_in_every_cycle(weights: list[int]) -> Non
 
 
 @given(weights=WEIGHTS)
+@settings(deadline=None)
 def test_roundrobin_is_smooth(weights: list[int]) -> None:
     nodes = make_nodes(*weights)
     total = sum(weights)
@@ -203,7 +205,7 @@ def naive_owner(nodes: dict[Node, int], key: bytes) -> Node:
     weights=st.lists(st.integers(1, 4), min_size=1, max_size=5),
     keys=st.lists(st.binary(), max_size=20),
 )
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_ketama_agrees_with_a_naive_ring(weights: list[int], keys: list[bytes]) -> None:
     nodes = make_nodes(*weights)
     wanted = [b""]
@@ -214,7 +216,7 @@ def test_ketama_agrees_with_a_naive_ring(weights: list[int], keys: list[bytes]) 
 
 
 @given(count=st.integers(2, 8), gone=st.integers(0, 7))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_ketama_moves_only_the_keys_of_a_removed_node(count: int, gone: int) -> None:
     nodes = make_nodes(*[1] * count)
     removed = list(nodes)[gone % count]
@@ -293,7 +295,7 @@ def release(balancer: Balancer, node: Node) -> None:
 
 
 @given(weights=WEIGHTS, dice=st.randoms(use_true_random=False))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_least_conn_picks_the_smallest_score(weights: list[int], dice: random.Random) -> None:
     nodes = make_nodes(*weights)
     balancer = LeastConn(nodes)

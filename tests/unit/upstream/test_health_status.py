@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pingsix_asgi.upstream.health.check import Thresholds
@@ -109,6 +109,7 @@ def test_reset_makes_it_healthy_and_forgets_the_counts() -> None:
 
 
 @given(st.lists(st.sampled_from(["success", *FAILURES]), max_size=40))
+@settings(deadline=None)
 def test_the_verdict_follows_a_naive_reading_of_the_history(outcomes: list[Outcome]) -> None:
     health = make_health()
     is_up = True
