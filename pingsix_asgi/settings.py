@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Literal, Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -158,8 +158,7 @@ class Etcd(Section):
         if not url.hostname or not is_plain or url.path not in ("", "/"):
             raise ValueError(f'invalid_etcd_endpoint: "{host}": expected scheme://host:port')
         if url.scheme != wanted:
-            reason = "tls is set" if wanted == "https" else "tls is not set"
-            raise ValueError(f'invalid_etcd_endpoint: "{host}": expected {wanted}, as {reason}')
+            raise ValueError(f'invalid_etcd_endpoint: "{host}": expected {wanted} by tls')
 
 
 class AdminKey(Section):
@@ -364,6 +363,7 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
         **named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file."""
@@ -380,12 +380,10 @@ def load_settings(pingsix: JSON = None, pingora: JSON = None) -> Settings:
         for name, section in (("pingsix", pingsix), ("pingora", pingora))
         if section is not None and not isinstance(section, dict)
     ]
-    given: dict[str, Any] = {}
-    if isinstance(pingsix, dict):
-        given = {str(key): value for key, value in pingsix.items()}
-        if given.pop("pingora", None) is not None:
-            text = "additional properties forbidden, found pingora"
-            errors.append(SchemaError(text, kind="pingsix", path="pingora"))
+    given = {str(key): value for key, value in pingsix.items()} if isinstance(pingsix, dict) else {}
+    if given.pop("pingora", None) is not None:
+        text = "additional properties forbidden, found pingora"
+        errors.append(SchemaError(text, kind="pingsix", path="pingora"))
     if isinstance(pingora, dict):
         given["pingora"] = pingora
     try:
