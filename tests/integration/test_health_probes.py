@@ -96,7 +96,7 @@ async def server() -> AsyncIterator[Server]:
 
 def check_of(active: dict[str, Any], **fields: Any) -> Check:
     model = UpstreamModel.model_validate(
-        {"nodes": {"127.0.0.1:1": 1}, "checks": {"active": active}, **fields}
+        {"nodes": {"127.0.0.1:1": 1}, "checks": {"active": {"timeout": 10, **active}}, **fields}
     )
     check = compile_check(model, None)
     assert check is not None
@@ -175,7 +175,7 @@ async def test_what_is_no_answer_is_a_failure_of_its_sort(
     server: Server, answer: bytes | None, outcome: str
 ) -> None:
     server.answer = answer
-    check = replace(check_of({}), timeout_s=0.3)
+    check = check_of({"timeout": 0.3 if answer is None else 10})
     assert await Prober(check).probe(server.node) == outcome
 
 
@@ -299,7 +299,7 @@ async def start() -> AsyncIterator[Start]:
             {
                 "name": "api",
                 "nodes": {f"127.0.0.1:{server.port}": 1 for server in servers},
-                "checks": {"active": active},
+                "checks": {"active": {"timeout": 10, **active}},
             }
         )
         upstream = Upstream.compile(model, key="upstreams/1", services=services)
@@ -345,7 +345,7 @@ async def test_a_node_goes_down_and_comes_back(
 async def test_a_slow_node_goes_down_by_timeouts(start: Start, server: Server) -> None:
     async with serving() as other:
         server.answer = None
-        upstream = await start([server, other], {}, timeout_s=0.05)
+        upstream = await start([server, other], {}, timeout_s=0.2)
         await until(lambda: statuses(upstream) == ["unhealthy", "healthy"])
         assert upstream.health()[0]["counter"]["timeout_failure"] == 3
         server.answer = OK
