@@ -7,8 +7,8 @@ engine knows neither router nor network and one engine serves the gateway and a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from .errors import ClientGone, DownstreamError
 from .http.headers import Headers
@@ -151,6 +151,9 @@ class Context:
         "vars",
     )
 
+    reply_headers: ClassVar[Sequence[tuple[bytes, bytes]]] = ()
+    """What every reply of the gateway itself carries; a gateway alone names itself there."""
+
     def __init__(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
         self.scope = scope
         self.receive = receive
@@ -213,7 +216,7 @@ class Context:
 
     async def reply(self, reply: Response) -> None:
         """Answer with a complete reply, through the response phases like any other answer."""
-        headers = list(reply.headers)
+        headers = [*reply.headers, *self.reply_headers]
         body = reply.body
         if reply.status >= 200 and reply.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..clock import Clock
+from ..config.open import Opened
+from ..config.watch import StoreSource
 from ..errors import SchemaError
 from ..types import JSON, Receive, Scope, Send
 
@@ -51,6 +53,19 @@ class Status:
     rejected: str | None = None
     """Why the newest configuration as a whole was not taken; None when it was."""
     is_draining: bool = False
+
+    @classmethod
+    def of(cls, clock: Clock, opened: Opened) -> Status:
+        """Return the status of a configuration that was opened and not yet published."""
+        given = opened.settings.status
+        source = opened.source
+        return cls(
+            clock,
+            given.config_stale_after if given else STALE_AFTER_S,
+            given.fail_readiness_when_stale if given else True,
+            opened.name,
+            source.status if isinstance(source, StoreSource) else None,
+        )
 
     def published(
         self, revision: int, counts: dict[str, int], errors: Sequence[SchemaError]

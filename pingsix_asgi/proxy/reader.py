@@ -29,12 +29,13 @@ _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"
 class _Names(dict[bytes, bytes | None]):
     """Field name as sent -> in lower case; b"" for Server, None for what needs a decision.
 
+    Date needs one too, and is dropped: the server in front of us writes its own, as nginx does.
     A memo of a pure function; bounded, since nodes choose names.
     """
 
     def __missing__(self, name: bytes) -> bytes | None:
         plain: bytes | None = name.lower()
-        if plain in HOP_BY_HOP:
+        if plain in HOP_BY_HOP or plain == b"date":
             plain = None
         elif plain == b"server":
             plain = b""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .sockets import format_address
+from ..settings import GRACE_PERIOD_S, Settings
+from .sockets import format_address, parse_address
 from .uvicorn_host import HTTPParser
 
 ServerName: TypeAlias = Literal["uvicorn", "granian"]
 Role: TypeAlias = Literal["gateway", "status", "metrics", "admin"]
-
-GRACE_PERIOD_S = 300.0
-"""Longest wait for requests in flight. Source: PingSIX (Pingora's ``grace_period_seconds``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +26,13 @@ class Listener:
 
     @property
     def address(self) -> str:
+        """The address as it was configured."""
         return format_address(self.host, self.port)
 
     @property
     def is_tls(self) -> bool:
+        """Whether the listener speaks TLS."""
         return self.cert_path is not None
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +48,33 @@ class ServeOptions:
     workers: int = 1
     drain_delay_s: float = 0.0
     grace_period_s: float = GRACE_PERIOD_S
+
+
+def listeners_of(
+    settings: Settings, *, host: str | None = None, port: int | None = None
+) -> tuple[Listener, ...]:
+    """Return every listener the settings ask for; ``host`` and ``port`` move the first one."""
+    first = True
+    found = []
+    for given in settings.listeners:
+        address = parse_address(given.address)
+        if first:
+            address = (host or address[0], address[1] if port is None else port)
+        first = False
+        tls = given.tls
+        found.append(
+            Listener(
+                "gateway",
+                *address,
+                cert_path=tls.cert_path if tls else None,
+                key_path=tls.key_path if tls else None,
+                http2=given.offer_h2 if tls else given.offer_h2c,
+            )
+        )
+    if settings.status is not None:
+        found.append(Listener("status", *parse_address(settings.status.address)))
+    if settings.prometheus is not None:
+        found.append(Listener("metrics", *parse_address(settings.prometheus.address)))
+    if settings.admin is not None:
+        found.append(Listener("admin", *parse_address(settings.admin.address)))
+    return tuple(found)

@@ -45,11 +45,10 @@ class UvicornHost(uvicorn.Server):
         parser: HTTPParser = "auto",
         http2: bool = False,
         tls: Callable[[], ssl.SSLContext] | None = None,
-        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Prepare a server; ``tls`` makes the context whose certificates clients see.
 
-        ``headers`` go on every response; HTTP/2 needs zttp.
+        HTTP/2 needs zttp.
         """
         super().__init__(
             uvicorn.Config(
@@ -62,7 +61,6 @@ class UvicornHost(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                headers=list(headers),
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 ssl_context_factory=(lambda *_: tls()) if tls is not None else None,

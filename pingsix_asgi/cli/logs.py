@@ -1,0 +1,85 @@
+"""Logging of the command line: one handler on stderr. The library itself configures nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Final, Literal, TypeAlias
+
+LogFormat: TypeAlias = Literal["text", "json"]
+
+_LEVELS: Final = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+    "off": logging.CRITICAL + 1,
+}
+_CHATTY: Final = ("uvicorn", "httpx2", "httpcore2", "hpack", "asyncio", "_granian", "granian")
+"""Libraries whose information is noise in a gateway's log unless somebody debugs."""
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "color_message",
+}
+
+
+def set_up(level: str | None = None, style: LogFormat = "text") -> None:
+    """Log to stderr from ``level`` on.
+
+    Default: PINGSIX_LOG_LEVEL, else the first plain level in RUST_LOG (as PingSIX reads it), else
+    "info". Raises ValueError for an unknown level.
+    """
+    wanted = (level or os.environ.get("PINGSIX_LOG_LEVEL") or _from_rust() or "info").lower()
+    if wanted not in _LEVELS:
+        raise ValueError(f'unknown log level "{wanted}", expected one of {", ".join(_LEVELS)}')
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONLines() if style == "json" else TextLines())
+    logging.basicConfig(level=_LEVELS[wanted], handlers=[handler], force=True)
+    if _LEVELS[wanted] > logging.DEBUG:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[wanted]))
+    logging.captureWarnings(True)
+
+
+def _from_rust() -> str | None:
+    """Return the global level of a RUST_LOG directive list such as "warn,pingsix=debug"."""
+    for directive in os.environ.get("RUST_LOG", "").split(","):
+        if directive.strip().lower() in _LEVELS:
+            return directive.strip()
+    return None
+
+
+class TextLines(logging.Formatter):
+    """One line per record: time in UTC, level, process, logger, message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
+        self.default_time_format = "%Y-%m-%dT%H:%M:%S"
+        self.default_msec_format = "%s.%03dZ"
+
+    converter = staticmethod(__import__("time").gmtime)
+
+
+class JSONLines(logging.Formatter):
+    """One JSON object per record; ``extra`` fields of the log call become fields of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        entry = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "process": record.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        entry.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
+        return json.dumps(entry, default=str, ensure_ascii=False)

@@ -1,0 +1,111 @@
+"""``pingsix-asgi run``: the gateway with its listeners, in one process or under a supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from socket import socket
+
+import anyio
+
+from ..app import PingSIX
+from ..errors import InvalidConfig
+from ..serving.hosts import Hosts
+from ..serving.options import Listener, ServeOptions, listeners_of
+from ..serving.sockets import StartupError, bind
+from ..serving.supervisor import Handover, Supervisor
+from ..serving.worker import Worker
+from . import logs
+
+logger = logging.getLogger("pingsix_asgi.cli")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "run",
+        help="run the gateway",
+        description="Run the gateway from a file, or from PINGSIX_… environment variables alone.",
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help="configuration file (YAML or JSON)")
+    parser.add_argument("--host", help="address of the first listener, over the configuration")
+    parser.add_argument("--port", type=int, help="port of the first listener; 0: a free one")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes to run")
+    parser.add_argument("--server", choices=("uvicorn", "granian"), help="HTTP server to use")
+    parser.add_argument(
+        "--http",
+        choices=("auto", "httptools", "zttp"),
+        default="auto",
+        help="uvicorn's HTTP parser; auto takes zttp where it is installed",
+    )
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal; returns the exit code. Raises ConfigError, StartupError."""
+    logs.set_up(arguments.log_level, arguments.log_format)
+    handover = Handover.received()
+    gateway = PingSIX(config=arguments.config)
+    if handover is not None:
+        _serve(gateway, handover.options, handover.sockets, handover)
+        return 0
+    options = _options(gateway, arguments)
+    sockets = {listener: bind(listener.host, listener.port) for listener in options.listeners}
+    if options.workers == 1:
+        _serve(gateway, options, sockets)
+        return 0
+    errors = asyncio.run(gateway.check())
+    if errors:
+        raise InvalidConfig(errors)
+    command = [sys.executable, "-m", "pingsix_asgi", *arguments.argv]
+    return anyio.run(Supervisor(command, options, sockets).run)
+
+
+def _options(gateway: PingSIX, arguments: argparse.Namespace) -> ServeOptions:
+    settings = gateway.settings
+    options = ServeOptions(
+        listeners=listeners_of(settings, host=arguments.host, port=arguments.port),
+        server=arguments.server or settings.server,
+        parser=arguments.http,
+        workers=arguments.workers or settings.worker_count,
+        drain_delay_s=settings.drain_delay,
+        grace_period_s=settings.grace_period_s,
+    )
+    if options.workers < 1:
+        raise StartupError(f"--workers {options.workers}: expected at least 1")
+    return options
+
+
+def _serve(
+    gateway: PingSIX,
+    options: ServeOptions,
+    sockets: Mapping[Listener, socket],
+    handover: Handover | None = None,
+) -> None:
+    async def serve() -> None:
+        worker = Worker(gateway, options, sockets, Hosts(gateway, options).make)
+        if handover is not None:
+            asyncio.get_running_loop().add_reader(handover.parent_fd, worker.stop)
+        await worker.run(handover.tell_ready if handover is not None else _note_ready)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve())
+
+
+def _note_ready() -> None:
+    logger.info("ready")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed."""
+    if find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop

@@ -1,0 +1,113 @@
+"""What answers on each listener: the gateway, its status, its metrics, the Admin API."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING
+
+from ..config.open import open_store
+from ..control.admin import AdminAPI
+from ..control.admin.access import AdminKey, AdminOptions
+from ..control.status import StatusApp
+from ..errors import ConfigError
+from ..settings import is_loopback
+from ..tls.certificates import Certificates, listener_context
+from ..types import ASGIApp
+from .metrics import MetricsApp
+from .options import Listener, ServeOptions
+from .running import keyring_of
+from .sockets import StartupError
+from .uvicorn_host import UvicornHost
+from .worker import Host
+
+if TYPE_CHECKING:
+    from ..app import PingSIX
+
+
+class Hosts:
+    """Makes the server of every listener of one gateway."""
+
+    def __init__(self, gateway: PingSIX, options: ServeOptions) -> None:
+        self._gateway = gateway
+        self._options = options
+
+    def make(self, listener: Listener, sock: socket) -> Host:
+        """Return the host of a listener. Raises ConfigError, StartupError."""
+        app = self._app(listener)
+        if listener.role != "gateway":
+            return UvicornHost(app, sock, parser="httptools")
+        if self._options.server == "granian":
+            return self._granian(app, sock, listener)
+        return UvicornHost(
+            app,
+            sock,
+            parser="zttp" if listener.http2 else self._options.parser,
+            http2=listener.http2,
+            tls=self._tls(listener) if listener.is_tls else None,
+        )
+
+    def _app(self, listener: Listener) -> ASGIApp:
+        settings = self._gateway.settings
+        if listener.role == "status":
+            given = settings.status
+            key = given.diagnostics_api_key if given and given.allow_insecure_remote else None
+            return StatusApp(
+                self._gateway.status,
+                is_loopback=is_loopback(listener.address),
+                diagnostics_key=key,
+            )
+        if listener.role == "metrics":
+            return MetricsApp(self._gateway.runtime)
+        if listener.role == "admin":
+            return self._admin()
+        return self._gateway
+
+    def _admin(self) -> ASGIApp:
+        gateway, settings = self._gateway, self._gateway.settings
+        given, store = settings.admin, open_store(settings)
+        if given is None or store is None:
+            raise ConfigError("pingsix: admin: the Admin API needs etcd, or store: sqlite:///FILE")
+        options = AdminOptions(
+            keys=[AdminKey(key.key, key.role) for key in given.keys],
+            requires_key=given.admin_key_required,
+            allows_cors=given.enable_admin_cors,
+            allowed_clients=given.allow_admin,
+            address=given.address,
+            allows_insecure_remote=given.allow_insecure_remote,
+        )
+        return AdminAPI(store, gateway.registry, options, keyring=keyring_of(settings))
+
+    def _granian(self, app: ASGIApp, sock: socket, listener: Listener) -> Host:
+        try:
+            from .granian_host import GranianHost
+        except ImportError as error:
+            raise StartupError(
+                "granian is not installed: pip install 'pingsix-asgi[granian]'"
+            ) from error
+        return GranianHost(app, sock, listener)
+
+    def _tls(self, listener: Listener) -> Callable[[], ssl.SSLContext]:
+        """Return what makes the listener's context: live certificates, its own for other names."""
+        alpn = ("h2", "http/1.1") if listener.http2 else ("http/1.1",)
+        own = (_pem(listener.cert_path), _pem(listener.key_path))
+        current = Certificates({}, alpn)
+        seen: object = None
+
+        def certificates() -> Certificates:
+            nonlocal current, seen
+            ssls = self._gateway.runtime.snapshot.ssls
+            if ssls is not seen:
+                current, seen = Certificates(ssls, alpn, current), ssls
+            return current
+
+        return lambda: listener_context(certificates, alpn, own=own)
+
+
+def _pem(path: str | None) -> str:
+    try:
+        return Path(path or "").read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"listeners: tls: {path}: {error}") from error

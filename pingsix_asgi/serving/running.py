@@ -1,0 +1,179 @@
+"""A gateway that runs: its runtime, the app behind it, and the task that follows its source."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..config.open import Opened
+from ..config.watch import StoreSource
+from ..context import Context, Target
+from ..control.status import Status
+from ..errors import ConfigError, InvalidConfig, SchemaError
+from ..http.response import error_page
+from ..model.resources import Resources
+from ..plugin.plan import Plan
+from ..plugin.registry import Registry
+from ..secrets.references import References
+from ..settings import Defaults, Settings
+from ..snapshot.build import Builder
+from ..snapshot.match import NO_ROUTE, PlanCache, Refusal, RouteMatch
+from ..snapshot.publish import Publisher
+from ..snapshot.resolve import Resolved
+from ..snapshot.runtime import Runtime
+from ..types import ASGIApp, Receive, Scope, Send
+from ..upstream.node import Timeouts
+from ..upstream.services import UpstreamDefaults
+from .unseal import Unsealer
+
+if TYPE_CHECKING:
+    from ..secrets.keyring import Keyring
+
+logger = logging.getLogger("pingsix_asgi.app")
+
+FIRST_PUBLICATION_S = 5.0
+"""How long a start waits for a store; after that the gateway runs on without a configuration."""
+
+
+class Running:
+    """From one start to one stop. ``app`` and ``local`` are the wrapped app, and it as a target."""
+
+    def __init__(
+        self, opened: Opened, registry: Registry, status: Status, app: ASGIApp | None
+    ) -> None:
+        self.runtime = make_runtime(opened.settings)
+        builder = Builder(self.runtime, registry, app, opened.settings)
+        self.context = Context if app is not None else _signed_context(opened.settings)
+        """The class of contexts; a gateway alone signs the replies that are its own."""
+        self.app: ASGIApp = app or _no_app
+        self.local: Target | None = builder.targets.local
+        self._opened = opened
+        self._status = status
+        self._publisher = Publisher(builder)
+        keyring = keyring_of(opened.settings)
+        self._unsealer = Unsealer(keyring, registry) if keyring is not None else None
+        self._published = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+        if app is not None:
+            _close_until_published(self.runtime)
+
+    async def start(self) -> None:
+        """Put the first configuration in force and follow the source. Raises ConfigError."""
+        source = self._opened.source
+        try:
+            if not isinstance(source, StoreSource):
+                errors = await self._publish(*await source.load(), partial=False)
+                if errors:
+                    raise InvalidConfig(errors)
+            self._following = asyncio.create_task(
+                source.run(self._publish), name="pingsix-source", context=contextvars.Context()
+            )
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._published.wait(), FIRST_PUBLICATION_S)
+        except BaseException:
+            await self.stop()
+            raise
+        if not self._published.is_set():
+            logger.warning("no configuration after %g s: starting without", FIRST_PUBLICATION_S)
+
+    async def stop(self) -> None:
+        """Stop following the source and close every connection."""
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+        await self.runtime.aclose()
+
+    async def _publish(
+        self, resources: Resources, revision: int, *, partial: bool = True
+    ) -> Sequence[SchemaError]:
+        sealed: list[SchemaError] = []
+        if self._unsealer is not None:
+            resources, sealed = self._unsealer.open(resources)
+        if sealed and not partial:
+            errors: Sequence[SchemaError] = sealed
+        else:
+            errors = [*sealed, *await self._publisher(resources, revision, partial=partial)]
+        snapshot = self.runtime.snapshot
+        if errors and not partial:
+            self._status.rejected = "\n".join(str(error) for error in errors)
+        else:
+            self._status.published(revision, snapshot.counts, errors)
+            self._published.set()
+        return errors
+
+
+async def check(
+    opened: Opened, registry: Registry, app: ASGIApp | None = None
+) -> Sequence[SchemaError]:
+    """Compile what a configuration holds, publishing nothing; return what is wrong with it."""
+    if isinstance(opened.source, StoreSource):
+        return ()
+    runtime = make_runtime(opened.settings)
+    try:
+        resources, revision = await opened.source.load()
+        resources = await Resolved(References()).update(resources)
+        return Builder(runtime, registry, app, opened.settings).build(resources, revision).errors
+    finally:
+        await runtime.aclose()
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """Return a runtime with the settings' defaults for upstreams."""
+    return Runtime(defaults=_upstream_defaults(settings.defaults, settings.pingora.ca_file))
+
+
+def keyring_of(settings: Settings) -> Keyring | None:
+    """Return the keyring of ``data_encryption``, None when it is off. Raises ConfigError."""
+    given = settings.data_encryption
+    if not given.enable:
+        return None
+    try:
+        from ..secrets.keyring import Keyring
+    except ImportError as error:
+        text = "data_encryption needs cryptography: pip install 'pingsix-asgi[crypto]'"
+        raise ConfigError(text) from error
+    return Keyring(given.keyring)
+
+
+def _signed_context(settings: Settings) -> type[Context]:
+    name = f"PingSIX/{__version__}" if settings.enable_server_tokens else "PingSIX"
+
+    class Signed(Context):
+        """A request to a gateway that stands for itself."""
+
+        __slots__ = ()
+        reply_headers = ((b"server", name.encode()),)
+
+    return Signed
+
+
+def _upstream_defaults(given: Defaults, ca_file: str | None) -> UpstreamDefaults:
+    defaults = UpstreamDefaults(
+        tls_verify=given.upstream_tls_verify,
+        tls_ca_file=given.upstream_ca_file or ca_file,
+        dns_timeout_s=given.dns_resolution_timeout,
+        dns_refresh_s=given.dns_refresh_interval,
+    )
+    timeout = given.upstream_timeout
+    if timeout is None:
+        return defaults
+    return replace(defaults, timeout=Timeouts(timeout.connect, timeout.send, timeout.read))
+
+
+def _close_until_published(runtime: Runtime) -> None:
+    """Answer 503 until a store has told what the rules are: the app must not be open meanwhile."""
+    refusal = Refusal(error_page(503))
+    unmatched = RouteMatch(Plan(), refusal, NO_ROUTE, ({}, {}), PlanCache())
+    runtime.snapshot = replace(runtime.snapshot, unmatched=unmatched)
+
+
+async def _no_app(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("there is no wrapped app")
