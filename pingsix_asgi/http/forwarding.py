@@ -133,7 +133,7 @@ class Forwarding:
                 decided.append((name, value))
         head = Head(parts, NO_BODY)
         head.observed = self._observe(request, scope, host or b"")
-        if decided or scope["http_version"][0] != "1":
+        if decided or scope.get("http_version", "1.1")[0] != "1":
             self._decide(head, decided, request, scope)
         if head.length == NO_BODY and request.method in _EXPECTS_A_BODY:
             head.length = 0
@@ -161,7 +161,7 @@ class Forwarding:
 
     def _decide(self, head: Head, decided: RawHeaders, request: RequestParts, scope: Scope) -> None:
         """Handle the fields that are not passed on as they are."""
-        version = scope["http_version"]
+        version = scope.get("http_version", "1.1")
         connection: list[bytes] = []
         said: RawHeaders = []
         for name, value in decided:

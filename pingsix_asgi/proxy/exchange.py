@@ -49,6 +49,7 @@ class Exchange:
         "touched",
         "upload",
         "waiter",
+        "watches_client",
     )
 
     def __init__(
@@ -78,6 +79,8 @@ class Exchange:
         """Something was received since the last tick."""
         self.body_read = True
         """The client's body was read to its end, so reading on tells whether it left."""
+        self.watches_client = True
+        """Reading from a client that has nothing to say tells when it leaves."""
         self.upload: asyncio.Task[None] | None = None
         self._loop = loop
         self._step = "read"
@@ -131,7 +134,7 @@ class Exchange:
         self._follow_progress(now)
         if enforce and now >= self.deadline and self.is_waiting:
             self.fail(UpstreamTimeout(self._step))
-        elif self._seen and self._watch is None and self.body_read:
+        elif self._seen and self._watch is None and self.watches_client and self.body_read:
             self._watch = self._loop.create_task(
                 self._watch_client(), name="pingsix: is the client there"
             )

@@ -12,14 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..context import Context, Target
-from ..errors import (
-    ClientGone,
-    ConnectError,
-    NoNode,
-    UpstreamError,
-    UpstreamProtocolError,
-    UpstreamTimeout,
-)
+from ..errors import ClientGone, ConnectError, NoNode, UpstreamError
 from ..http.forwarding import HOST_PART, Forwarding, Head
 from ..http.framing import NO_BODY
 from ..http.response import Response
@@ -28,17 +21,12 @@ from ..upstream.node import Node, Timeouts
 from .connection import Connection
 from .exchange import Exchange
 from .relay import relay
+from .retry import MAX_ATTEMPTS, may_repeat, was_stale
 from .upload import EMPTY_BODY, NO_BODY_AT_ALL, Body, read_body
 
 if TYPE_CHECKING:
     from .pool import Pool
     from .ticker import Ticker
-
-MAX_ATTEMPTS: Final = 16
-"""Bound on attempts whatever ``retries`` says. Source: pingora.max_retries."""
-
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""Methods that may be sent again although the first may have arrived (RFC 9110 §9.2.2)."""
 
 _STANDARD_PORTS: Final = {"http": 80, "grpc": 80, "https": 443, "grpcs": 443}
 _TRAILERS_FIELD: Final = b"\r\nte: trailers\r\nconnection: te"
@@ -88,9 +76,9 @@ class Forward:
         show_status: bool = False,
     ) -> None:
         self.upstream = upstream
-        self._timeouts = timeout or upstream.timeout
+        self.timeouts = timeout or upstream.timeout
         self._local = local
-        self._forwarding = Forwarding(trusted)
+        self.forwarding = Forwarding(trusted)
         self._server = server
         self._shown_from = 100 if show_status else 500
         self._passes_host = upstream.pass_host == "pass"  # noqa: S105 - not a password
@@ -108,7 +96,7 @@ class Forward:
         """
         node: Node = ctx.node
         if node.is_local:
-            await self._call_local(ctx, receive, send)
+            await self.call_local(ctx, receive, send)
             return
         if ctx.scope["type"] != "http":
             from .websocket import bridge  # an extra
@@ -116,9 +104,9 @@ class Forward:
             await bridge(self, ctx, receive, send)
             return
         request = ctx.request
-        head = self._forwarding.head(request, ctx.scope)
+        head = self.forwarding.head(request, ctx.scope)
         loop = asyncio.get_running_loop()
-        exchange = ctx.upstream = Exchange(self._timeouts, receive, loop)
+        exchange = ctx.upstream = Exchange(self.timeouts, receive, loop)
         ticker: Ticker = node.pool.ticker
         if ticker.loop is loop:
             ticker.busy.add(exchange)
@@ -130,11 +118,11 @@ class Forward:
                 body = await self._read_body(exchange, head, receive)
             if head.wants_trailers and _offers_trailers(ctx.scope):
                 head.observed += _TRAILERS_FIELD
-            connection = await self._ask(ctx, exchange, head, body, loop)
+            connection = await self.ask(ctx, exchange, head, body, loop)
             if connection is None:
-                await self._call_local(ctx, body.replayed(receive), send)
+                await self.call_local(ctx, body.replayed(receive), send)
                 return
-            self._begin_answer(ctx, exchange, connection)
+            self.begin_answer(ctx, exchange, connection)
             if connection.complete and exchange.body_read and not connection.trailers:
                 start, rest = self._whole_answer(ctx, exchange, connection)
                 await send(start)
@@ -155,7 +143,7 @@ class Forward:
         exchange.body_read = True
         return body
 
-    async def _ask(
+    async def ask(
         self,
         ctx: Context,
         exchange: Exchange,
@@ -185,7 +173,7 @@ class Forward:
                 else:
                     body.send(exchange, connection, encoded, ctx.request.method == "HEAD")
                 while not connection.ready:
-                    await exchange.wait("read", self._timeouts.read)
+                    await exchange.wait("read", self.timeouts.read)
                 return connection
             except UpstreamError as error:
                 is_fresh = self._after_failure(ctx, exchange, body, error, tried)
@@ -197,7 +185,7 @@ class Forward:
 
     async def _connect(self, exchange: Exchange, pool: Pool) -> Connection:
         began = monotonic()
-        connection = await pool.connect(exchange, self._timeouts.connect)
+        connection = await pool.connect(exchange, self.timeouts.connect)
         exchange.connect_s = monotonic() - began
         if connection.closed:
             raise ConnectError(f"{pool!r}: a new connection was closed at once")
@@ -212,10 +200,8 @@ class Forward:
         """
         node: Node = ctx.node
         seconds = exchange.response_s = monotonic() - exchange.started
-        may_repeat = _nothing_sent(error) or (
-            ctx.request.method in IDEMPOTENT and not body.consumed
-        )
-        if may_repeat and _was_stale(exchange.connection, error):
+        repeats = may_repeat(error, ctx.request.method, body)
+        if repeats and was_stale(exchange.connection, error):
             self.upstream.finished(node, status=None, error=None, seconds=seconds)
             return True
         self.upstream.finished(node, status=None, error=error, seconds=seconds)
@@ -223,7 +209,7 @@ class Forward:
         exchange.statuses.append(error.status)
         tried.append(node)
         upstream = self.upstream
-        if not may_repeat or len(tried) > min(upstream.retries, MAX_ATTEMPTS - 1):
+        if not repeats or len(tried) > min(upstream.retries, MAX_ATTEMPTS - 1):
             raise error
         if upstream.retry_timeout and seconds > upstream.retry_timeout:
             raise UpstreamError(f"retry_timeout has passed: {error}", status=502) from error
@@ -233,7 +219,7 @@ class Forward:
             raise error from None
         return False
 
-    def _begin_answer(self, ctx: Context, exchange: Exchange, connection: Connection) -> None:
+    def begin_answer(self, ctx: Context, exchange: Exchange, connection: Connection) -> None:
         """Note the answer's head and complete its fields."""
         exchange.header_s = exchange.response_s = monotonic() - exchange.started
         status = ctx.status = exchange.status = connection.status
@@ -269,21 +255,25 @@ class Forward:
         self, ctx: Context, exchange: Exchange, connection: Connection, send: Send
     ) -> None:
         """Pass the answer on as it comes."""
-        node: Node = ctx.node
         error: UpstreamError | None = None
         try:
-            await relay(exchange, connection, send, _offers_trailers(ctx.scope))
+            offers = _offers_trailers(ctx.scope)
+            await relay(exchange, connection, send, offers_trailers=offers)
             if exchange.body_read:
                 exchange.connection = None
-                node.pool.release(connection)
+                ctx.node.pool.release(connection)
         except UpstreamError as failure:
             error = failure
             raise
         finally:
-            seconds = exchange.response_s = monotonic() - exchange.started
-            self.upstream.finished(node, status=exchange.status, error=error, seconds=seconds)
+            self.answered(ctx, exchange, error)
 
-    async def _call_local(self, ctx: Context, receive: Receive, send: Send) -> None:
+    def answered(self, ctx: Context, exchange: Exchange, error: UpstreamError | None) -> None:
+        """Note that a streamed answer is over, by ``error`` or not."""
+        seconds = exchange.response_s = monotonic() - exchange.started
+        self.upstream.finished(ctx.node, status=exchange.status, error=error, seconds=seconds)
+
+    async def call_local(self, ctx: Context, receive: Receive, send: Send) -> None:
         """Let the wrapped app answer in place of a node."""
         if self._local is None:
             raise NoNode("there is no wrapped app to answer")
@@ -306,22 +296,6 @@ class Forward:
         if node.port == _STANDARD_PORTS.get(upstream.scheme):
             return host.encode()
         return f"{host}:{node.port}".encode()
-
-
-def _nothing_sent(error: UpstreamError) -> bool:
-    return isinstance(error, ConnectError) or (
-        isinstance(error, UpstreamTimeout) and error.step == "connect"
-    )
-
-
-def _was_stale(connection: Connection | None, error: UpstreamError) -> bool:
-    """Tell whether a kept connection ended without an answer: the node closed it when we wrote."""
-    return (
-        connection is not None
-        and connection.requests > 1
-        and not connection.received_any
-        and isinstance(error, UpstreamProtocolError)
-    )
 
 
 def _offers_trailers(scope: Scope) -> bool:
