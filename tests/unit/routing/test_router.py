@@ -311,6 +311,20 @@ def test_a_refused_condition_falls_through_to_shorter_prefixes_and_other_hosts()
     assert ask(router, "/a", "x.a.test") == "any"
 
 
+def test_literal_and_parameter_at_one_place_are_both_tried() -> None:
+    router = Router(
+        [
+            simple("literal", "/{t}/x/{y}", methods=frozenset({"POST"})),
+            simple("parameter", "/{t}/{s}/y"),
+            simple("open", "/{t}/{*rest}", priority=-1),
+        ]
+    )
+    assert ask(router, "/1/x/y", method="POST") == "literal"
+    assert ask(router, "/1/x/y") == "parameter"
+    assert ask(router, "/1/x/z") == "open"
+    assert ask(router, "/1/") is None
+
+
 def test_a_host_with_a_port_is_compared_with_the_header_as_sent() -> None:
     router = Router(
         [
