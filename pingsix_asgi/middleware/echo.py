@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ..context import Context
 from ..plugin.base import Plugin, PluginConf
+from ..plugin.body import has_body
 
 
 class Echo(Plugin):
@@ -51,6 +52,8 @@ class Echo(Plugin):
     def body_filter(self, ctx: Context, chunk: bytes, last: bool) -> bytes:
         first = ctx.noted(self) is None
         if first:
+            if not has_body(ctx):
+                return chunk
             ctx.note(self, True)
         if self._body is not None:
             chunk = self._body if first else b""

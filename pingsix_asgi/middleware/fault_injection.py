@@ -13,6 +13,7 @@ from ..context import Context
 from ..errors import SchemaError
 from ..expr.expression import compile_expression
 from ..expr.template import Template
+from ..expr.variables import needs_body
 from ..http.headers import Headers
 from ..http.response import TEXT_PLAIN, Response, error_page
 from ..plugin.base import Plugin, PluginConf, Reply
@@ -63,6 +64,12 @@ class FaultInjection(Plugin):
         self._delay_if = _any_of(conf.delay.vars, "delay.vars") if conf.delay else None
         self._abort_if = _any_of(conf.abort.vars, "abort.vars") if conf.abort else None
         self._reply = _Reply(conf.abort) if conf.abort else None
+        self.needs_body = any(
+            needs_body(condition)
+            for part in (conf.abort, conf.delay)
+            if part is not None
+            for condition in part.vars or ()
+        )
 
     def rewrite(self, ctx: Context) -> Reply | Awaitable[Reply]:
         delay = self._delay

@@ -14,7 +14,7 @@ from ..context import Context
 from ..http.response import error_page
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..ratelimit.conf import SECRETS, LimitConf
-from ..ratelimit.keys import Number, counter_prefix, key_of
+from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
 from ..ratelimit.machine import machine_stores
 from ..ratelimit.redis import RedisConnections, connection
 from ..ratelimit.store import StoreError
@@ -73,6 +73,9 @@ class LimitConn(Plugin):
         self._delay_s = conf.default_conn_delay
         self._refusal = conf.refusal()
         self._rules = [_Rule(rule, "var_combination") for rule in conf.rules or ()]
+        self.needs_body = key_needs_body(conf.key_type, conf.key) or any(
+            key_needs_body("var_combination", rule.key) for rule in conf.rules or ()
+        )
         self._releases: set[asyncio.Task[None]] = set()
         if conf.rules is None:
             single = RuleConf(conn=conf.conn or 1, burst=conf.burst or 0, key=conf.key)

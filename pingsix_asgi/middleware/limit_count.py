@@ -15,7 +15,7 @@ from ..http.response import Response, error_page, json_reply
 from ..plugin.base import Host, Phase, Plugin, PluginConf, Reply
 from ..ratelimit.conf import SECRETS, LimitConf
 from ..ratelimit.delayed import DelayedWindow
-from ..ratelimit.keys import Number, counter_prefix, key_of
+from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
 from ..ratelimit.machine import machine_stores
 from ..ratelimit.redis import RedisFixedWindow, RedisSlidingWindow, connection
 from ..ratelimit.store import StoreError
@@ -99,6 +99,9 @@ class LimitCount(Plugin):
         self._show = conf.show_limit_quota_header
         self._degrades = conf.allow_degradation
         self._refusal = conf.refusal()
+        self.needs_body = key_needs_body(conf.key_type, conf.key) or any(
+            key_needs_body("var_combination", rule.key) for rule in conf.rules or ()
+        )
         if not self._show:
             self.skips: frozenset[Phase] = frozenset({"header_filter"})
 

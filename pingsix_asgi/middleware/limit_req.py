@@ -13,7 +13,7 @@ from ..context import Context
 from ..http.response import error_page
 from ..plugin.base import Host, Plugin, Reply
 from ..ratelimit.conf import SECRETS, LimitConf
-from ..ratelimit.keys import counter_prefix, key_of
+from ..ratelimit.keys import counter_prefix, key_needs_body, key_of
 from ..ratelimit.leaky import LeakyBucket
 from ..ratelimit.machine import machine_stores
 from ..ratelimit.redis import RedisLeakyBucket, connection
@@ -47,6 +47,7 @@ class LimitReq(Plugin):
         self._conf = conf
         self._rate, self._burst = conf.rate, conf.burst
         self._value = key_of(conf.key_type, conf.key)
+        self.needs_body = key_needs_body(conf.key_type, conf.key)
         self._waits = not conf.nodelay
         self._refusal = conf.refusal()
 

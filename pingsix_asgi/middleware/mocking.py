@@ -55,6 +55,7 @@ class Mocking(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._example = None if conf.response_example is None else Template(conf.response_example)
+        self.needs_body = self._example is not None and self._example.needs_body
         self._schema = conf.response_schema or {}
         self._is_xml = _media_type(conf.content_type) in _XML
         self._status = conf.response_status

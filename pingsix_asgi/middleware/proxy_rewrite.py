@@ -71,6 +71,8 @@ class ProxyRewrite(Plugin):
         self._host = conf.host.encode() if conf.host else None
         self._headers = _header_ops(conf.headers) if conf.headers else None
         self._unsafe = conf.use_real_request_uri_unsafe
+        templates = (self._path, self._query, self._headers)
+        self.needs_body = any(part is not None and part.needs_body for part in templates)
 
     def rewrite(self, ctx: Context) -> Reply:
         captures = self._rewrite_unsafe(ctx) if self._unsafe else self._rewrite_path(ctx)

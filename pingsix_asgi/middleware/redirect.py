@@ -62,6 +62,7 @@ class Redirect(Plugin):
     def __init__(self, conf: Conf) -> None:
         self._status = conf.ret_code
         self._uri = Template(conf.uri) if conf.uri else None
+        self.needs_body = self._uri is not None and self._uri.needs_body
         self._to_https = bool(conf.http_to_https)
         self._substitutions = compile_pairs(conf.regex_uri or [], "regex_uri")
         self._encode = conf.encode_uri

@@ -45,6 +45,10 @@ class HeaderOps:
         ]
         self._remove = tuple(_name(name) for name in remove)
         self._drop_empty = drop_empty
+        values = [value for _, value in add]
+        values += [one for value in (replace or {}).values() for one in _values(value)]
+        self.needs_body = any(isinstance(one, str) and Template(one).needs_body for one in values)
+        """Some value reads the request body, see ``Template.needs_body``."""
 
     def apply(self, headers: Headers, ctx: Context, captures: Captures = None) -> None:
         """Edit ``headers`` with the values of this request."""

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ..context import Context
 from ..expr.template import Template
-from ..expr.variables import getter
+from ..expr.variables import getter, needs_body
 from ..plugin.base import Host, PluginConf
 from ..shared.table import hash_key
 
@@ -40,6 +40,13 @@ def key_of(kind: str, text: str) -> KeyOf:
     return _variable(text)
 
 
+def key_needs_body(kind: str, text: str) -> bool:
+    """Tell whether the value to count by is read from the request body."""
+    if kind == "var_combination":
+        return Template(text).needs_body
+    return kind in ("var", "vars") and needs_body(text)
+
+
 def _variable(name: str) -> KeyOf:
     read = getter(name)
 
@@ -67,6 +74,7 @@ class Number:
     def __init__(self, value: int | str) -> None:
         self.fixed = None if isinstance(value, str) else int(value)
         self._template = Template(value if isinstance(value, str) else "")
+        self.needs_body = self._template.needs_body
 
     def whole(self, ctx: Context, *, least: int = 1) -> int:
         """Return the number for this request.

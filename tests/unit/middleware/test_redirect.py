@@ -1,0 +1,92 @@
+"""redirect: fixed, templated and rewritten locations, https."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.middleware.redirect import Redirect
+from pingsix_asgi.testing import Client, EchoApp, alone
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "status", "location"),
+    [
+        ({"uri": "/new"}, "/hello?a=1", 302, "/new"),
+        ({"uri": "/new", "ret_code": 301}, "/hello", 301, "/new"),
+        ({"uri": "$uri/test/add"}, "/hello", 302, "/hello/test/add"),
+        ({"uri": "${uri}_x"}, "/hello", 302, "/hello_x"),
+        ({"uri": "/foo$$uri"}, "/hello", 302, "/foo$/hello"),
+        ({"uri": "/foo\\$uri"}, "/hello", 302, "/foo\\$uri"),
+        ({"uri": "/$nosuch/x"}, "/hello", 302, "//x"),
+        ({"uri": "https://other.test/x"}, "/hello", 302, "https://other.test/x"),
+        ({"uri": "/x", "append_query_string": True}, "/hello?a=1&b", 302, "/x?a=1&b"),
+        ({"uri": "/x?c=2", "append_query_string": True}, "/hello?a=1", 302, "/x?c=2&a=1"),
+        ({"uri": "/x", "append_query_string": True}, "/hello", 302, "/x"),
+        ({"uri": "/hello world", "encode_uri": True}, "/", 302, "/hello%20world"),
+        ({"uri": "/a$arg_x"}, "/?x=%0d%0aset-cookie:b", 302, "/a%0D%0Aset-cookie:b"),
+        ({"uri": "/é"}, "/", 302, "/%C3%A9"),
+        ({"regex_uri": ["^/test/(.*)", "/$1"]}, "/test/a/b?c=1", 302, "/a/b"),
+        (
+            {"regex_uri": ["^/(\\d+)/(\\w+)", "http://x.test/${2}/${1}"]},
+            "/5/a",
+            302,
+            "http://x.test/a/5",
+        ),
+        ({"regex_uri": ["^/no", "/x", "^/yes", "/y"]}, "/yes", 302, "/y"),
+        ({"regex_uri": ["^/t(.*)", "/$1"], "append_query_string": True}, "/tx?a=1", 302, "/x?a=1"),
+    ],
+)
+async def test_locations(options: Any, target: str, status: int, location: str) -> None:
+    answer = await Client(alone(Redirect, **options)).get(target)
+    assert (answer.status, answer.header("location")) == (status, location)
+
+
+async def test_a_pattern_that_does_not_match_lets_the_request_pass() -> None:
+    answer = await Client(alone(Redirect, regex_uri=["^/x", "/y"])).get("/hello")
+    assert (answer.status, answer.text) == (200, "hello")
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 301), ("HEAD", 301), ("POST", 308), ("PUT", 308)]
+)
+async def test_https_keeps_the_method(method: str, status: int) -> None:
+    client = Client(alone(Redirect, http_to_https=True, ret_code=302), host="Foo.test:8080")
+    answer = await client.request(method, "/a%20b?c=1")
+    assert (answer.status, answer.header("location")) == (status, "https://foo.test/a%20b?c=1")
+
+
+async def test_https_requests_pass_and_only_trusted_proxies_may_claim_it() -> None:
+    assert (await Client(alone(Redirect, http_to_https=True), scheme="https").get()).status == 200
+    claim = {"x-forwarded-proto": "https"}
+    assert (await Client(alone(Redirect, http_to_https=True)).get("/", claim)).status == 301
+    trusting = alone(Redirect, http_to_https=True, trusted_proxies=["127.0.0.0/8"])
+    assert (await Client(trusting).get("/", claim)).status == 200
+    answer = await Client(alone(Redirect, http_to_https=True, redirect_host="x.test")).get("/a")
+    assert answer.header("location") == "https://x.test/a"
+
+
+async def test_http_to_https_false_does_nothing() -> None:
+    assert (await Client(alone(Redirect, EchoApp(), http_to_https=False)).get()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "value should match only one schema, but matches none"),
+        ({"uri": "/x", "http_to_https": True}, "matches both schemas 1 and 3"),
+        ({"uri": "/x", "regex_uri": ["a", "b"]}, "matches both schemas 1 and 2"),
+        ({"uri": "/"}, "string too short"),
+        ({"uri": "/x", "ret_code": 19}, "expected 19 to be at least 200"),
+        ({"http_to_https": True, "append_query_string": True}, "only one of `http_to_https`"),
+        ({"regex_uri": ["^/("]}, "even number"),
+        ({"regex_uri": ["^/(", "/x"]}, "invalid regex_uri"),
+        ({"regex_uri": ["^/", "/$1"]}, "group that does not exist"),
+        ({"uri": "/x", "trusted_proxies": ["x"]}, "trusted_proxies"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(SchemaError, match=text):
+        alone(Redirect, **options)
