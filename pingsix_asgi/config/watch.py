@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError, SourceError
 from ..model.resources import Resources
+from .collector import Collector
 from .documents import Documents
 from .source import Publish
 from .store import Batch, Compacted, Event, Store
@@ -70,6 +71,7 @@ class StoreSource:
         self._clock = clock or SystemClock()
         self._delay = delay
         self._documents = Documents(store.prefix)
+        self._collector = Collector(self._clock)
         self._is_listed = False
         self._failures = 0
         self.status = SourceStatus(store.name, disconnected_at=self._clock.monotonic())
@@ -102,8 +104,7 @@ class StoreSource:
     async def _follow(self, publish: Publish) -> None:
         """List unless that is done, then publish what the watch brings; ends by an exception."""
         if not self._is_listed:
-            await self._list()
-            await self._publish(publish)
+            await self._list(publish)
         batches: asyncio.Queue[Batch | SourceError] = asyncio.Queue()
         reader = asyncio.create_task(self._read(batches), name="pingsix-watch")
         try:
@@ -137,20 +138,24 @@ class StoreSource:
                 break
             events += batch.events
             self._reached(batch.revision)
-        if await self._documents.apply(events):
-            await self._publish(publish)
+        with self._collector.resting(len(events)):
+            if await self._documents.apply(events):
+                await self._publish(publish)
         if failure is not None:
             raise failure
         self._failures = 0
 
-    async def _list(self) -> None:
+    async def _list(self, publish: Publish | None = None) -> None:
         listing = await self.store.list(f"{self.store.prefix}/")
-        await self._documents.replace(listing.items)
-        # Listed again without having lost the store, what is in force stays good enough.
-        self.status.awaits_publish |= not self.status.is_connected
-        self.status.revision = 0  # a restored store may be at an older revision than before
-        self._reached(listing.revision)
-        self._is_listed = True
+        with self._collector.resting(len(listing.items)):
+            await self._documents.replace(listing.items)
+            # Listed again without having lost the store, what is in force stays good enough.
+            self.status.awaits_publish |= not self.status.is_connected
+            self.status.revision = 0  # a restored store may be at an older revision than before
+            self._reached(listing.revision)
+            self._is_listed = True
+            if publish is not None:
+                await self._publish(publish)
 
     async def _publish(self, publish: Publish) -> None:
         status, documents = self.status, self._documents
