@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -17,11 +16,9 @@ from ..errors import InvalidConfig
 from ..serving.hosts import Hosts
 from ..serving.options import Listener, ServeOptions, listeners_of
 from ..serving.sockets import StartupError, bind
-from ..serving.supervisor import Handover, Supervisor
+from ..serving.supervisor import Handover, Supervisor, shared_directory
 from ..serving.worker import Worker
 from . import logs
-
-logger = logging.getLogger("pingsix_asgi.cli")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     if errors:
         raise InvalidConfig(errors)
     command = [sys.executable, "-m", "pingsix_asgi", *arguments.argv]
-    return anyio.run(Supervisor(command, options, sockets).run)
+    with shared_directory():
+        return anyio.run(Supervisor(command, options, sockets).run)
 
 
 def _options(gateway: PingSIX, arguments: argparse.Namespace) -> ServeOptions:
@@ -92,14 +90,10 @@ def _serve(
         worker = Worker(gateway, options, sockets, Hosts(gateway, options).make)
         if handover is not None:
             asyncio.get_running_loop().add_reader(handover.parent_fd, worker.stop)
-        await worker.run(handover.tell_ready if handover is not None else _note_ready)
+        await worker.run(handover.tell_ready if handover is not None else lambda: None)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve())
-
-
-def _note_ready() -> None:
-    logger.info("ready")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,21 +63,31 @@ class Running:
             _close_until_published(self.runtime)
 
     async def start(self) -> None:
-        """Put the first configuration in force and follow the source. Raises ConfigError."""
-        source = self._opened.source
+        """Follow the source until its first configuration is in force. Raises ConfigError.
+
+        A store that is out of reach is waited for only so long.
+        """
+        # In a context of its own: what the server set for its lifespan is not the source's.
+        following = self._following = asyncio.create_task(
+            self._opened.source.run(self._publish),
+            name="pingsix-source",
+            context=contextvars.Context(),
+        )
+        is_store = isinstance(self._opened.source, StoreSource)
+        published = asyncio.ensure_future(self._published.wait())
         try:
-            if not isinstance(source, StoreSource):
-                errors = await self._publish(*await source.load(), partial=False)
-                if errors:
-                    raise InvalidConfig(errors)
-            self._following = asyncio.create_task(
-                source.run(self._publish), name="pingsix-source", context=contextvars.Context()
+            await asyncio.wait(
+                (published, following),
+                timeout=FIRST_PUBLICATION_S if is_store else None,
+                return_when=asyncio.FIRST_COMPLETED,
             )
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._published.wait(), FIRST_PUBLICATION_S)
+            if following.done():
+                following.result()
         except BaseException:
             await self.stop()
             raise
+        finally:
+            published.cancel()
         if not self._published.is_set():
             logger.warning("no configuration after %g s: starting without", FIRST_PUBLICATION_S)
 
@@ -87,8 +96,7 @@ class Running:
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            await asyncio.gather(following, return_exceptions=True)
         await self.runtime.aclose()
 
     async def _publish(
@@ -103,6 +111,8 @@ class Running:
             errors = [*sealed, *await self._publisher(resources, revision, partial=partial)]
         snapshot = self.runtime.snapshot
         if errors and not partial:
+            if not self._published.is_set():
+                raise InvalidConfig(errors)
             self._status.rejected = "\n".join(str(error) for error in errors)
         else:
             self._status.published(revision, snapshot.counts, errors)

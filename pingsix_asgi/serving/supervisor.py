@@ -7,18 +7,21 @@ that dies takes its workers with it (they see the end of a pipe).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from socket import socket
 
 import anyio
 from anyio.abc import Process, TaskStatus
 
+from ..shared.place import DIRECTORY_VARIABLE
 from .options import Listener, ServeOptions
 from .sockets import adopt
 
@@ -66,6 +69,24 @@ class Handover:
         """Tell the parent that requests are answered."""
         os.write(self.ready_fd, b"1")
         os.close(self.ready_fd)
+
+
+@contextlib.contextmanager
+def shared_directory() -> Iterator[None]:
+    """Let workers share limits and metrics, in a directory that is gone afterwards.
+
+    One that the environment names already is used, and stays.
+    """
+    if os.environ.get(DIRECTORY_VARIABLE):
+        yield
+        return
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory, not disk
+    with tempfile.TemporaryDirectory(prefix="pingsix-", dir=parent) as directory:
+        os.environ[DIRECTORY_VARIABLE] = directory
+        try:
+            yield
+        finally:
+            del os.environ[DIRECTORY_VARIABLE]
 
 
 class Supervisor:

@@ -145,6 +145,7 @@ class Worker:
                     raise StartupError(f"{task.get_name()} ended by itself") from task.exception()
                 if ready in done:
                     ready.result()
+                    logger.info("ready")
                     on_ready()
         finally:
             ready.cancel()

@@ -1,0 +1,239 @@
+"""The command line as users have it: processes, real sockets, signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pingsix_asgi import __version__
+from support.processes import accepts, free_port, gateway, get, wait_until
+from support.sidecar import Files, Service
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service.running() as service:
+        yield service
+
+
+@pytest.fixture
+def files(tmp_path: Path, service: Service) -> Files:
+    return Files(tmp_path, service)
+
+
+SERVERS = [("--http", "zttp"), ("--http", "httptools"), ("--server", "granian")]
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda arguments: arguments[-1])
+def test_run_forwards_and_stops_at_once(files: Files, server: tuple[str, str]) -> None:
+    with files.running(*server) as process:
+        status, headers, body = get(files.port, "/books?id=7")
+        assert (status, json.loads(body)["path"]) == (200, "/books?id=7")
+        assert headers["server"] == f"PingSIX/{__version__}"
+        connection = http.client.HTTPConnection("127.0.0.1", files.port, timeout=20)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        names = [name.lower() for name, _ in answer.getheaders()]
+        assert names.count("date") == names.count("server") == 1
+        connection.close()
+        process.send(signal.SIGINT)
+        assert process.wait() == 0
+    assert not accepts(files.port)
+
+
+def test_status_and_metrics(files: Files) -> None:
+    with files.running():
+        assert get(files.status, "/status")[2] == '{"status": "ok"}'
+        report = files.report()
+        assert (report["config_source"], report["counts"]) == ("yaml", {"routes": 1})
+        for path in ("/metrics", "/apisix/prometheus/metrics"):
+            status, headers, body = get(files.metrics, path)
+            assert status == 200
+            assert headers["content-type"].startswith("text/plain; version=0.0.4")
+            assert "node_info" in body
+        assert get(files.metrics, "/other")[0] == 404
+
+
+def test_changes_of_the_file_go_live_and_bad_ones_do_not(files: Files) -> None:
+    with files.running() as process:
+        files.write(routes=[{"id": "1", "uri": "/new", "plugins": {"echo": {"body": "hello"}}}])
+        wait_until(lambda: get(files.port, "/new")[2] == "hello", "the new route")
+        assert get(files.port, "/old")[0] == 404
+        files.write(routes=[{"id": "1", "uri": "/newer"}, {"id": "2", "uri": 5}])
+        process.wait_for_text("routes/2")
+        assert get(files.port, "/new")[2] == "hello"
+        report = files.report()
+        assert (report["degraded"], report["error_kind"]) == (True, "candidate_invalid")
+        assert get(files.status, "/status/ready")[0] == 200
+        files.path.write_text("routes: [")
+        process.wait_for_text("gateway.yaml")
+        assert get(files.port, "/new")[2] == "hello"
+        files.write(routes=[{"id": "1", "uri": "/last", "plugins": {"echo": {"body": "last"}}}])
+        wait_until(lambda: get(files.port, "/last")[2] == "last", "the healed file")
+        assert files.report()["degraded"] is False
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda arguments: arguments[-1])
+def test_sigterm_lets_requests_in_flight_end(
+    files: Files, service: Service, server: tuple[str, str]
+) -> None:
+    answers: list[int] = []
+    with files.running(*server) as process:
+        clients = [
+            threading.Thread(target=lambda: answers.append(get(files.port, "/slow")[0]))
+            for _ in range(5)
+        ]
+        for client in clients:
+            client.start()
+        service.wait_for_slow(5)
+        process.send(signal.SIGTERM)
+        wait_until(lambda: not accepts(files.port), "no more connections")
+        for client in clients:
+            client.join()
+        assert process.wait() == 0
+    assert answers == [200] * 5
+
+
+def test_drain_sends_kept_connections_away_without_an_error(files: Files) -> None:
+    files.set(drain_delay=1.0)
+    connection = http.client.HTTPConnection("127.0.0.1", files.port, timeout=20)
+    with files.running() as process:
+        connection.request("GET", "/")
+        first = connection.getresponse()
+        first.read()
+        assert not first.will_close
+        process.send(signal.SIGTERM)
+        wait_until(lambda: get(files.status, "/status/ready")[0] == 503, "readiness fails")
+        assert json.loads(get(files.status, "/status/ready")[2])["reason"] == "draining"
+        connection.request("GET", "/")  # still served, on the old and on new connections
+        last = connection.getresponse()
+        assert (last.status, last.will_close) == (200, True)
+        last.read()
+        assert get(files.port, "/")[0] == 200
+        assert process.wait() == 0
+    connection.close()
+
+
+def test_the_grace_period_is_a_limit(files: Files, service: Service) -> None:
+    files.set(grace_period=0.2)
+    address = ("127.0.0.1", files.port)
+    with files.running() as process, socket.create_connection(address) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        service.wait_for_slow(1)
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert b" 200 " not in client.recv(1000)
+
+
+def test_a_second_signal_ends_the_drain(files: Files) -> None:
+    files.set(drain_delay=60)
+    with files.running() as process:
+        process.send(signal.SIGTERM)
+        process.wait_for_text("draining")
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_environment_alone_is_a_sidecar(service: Service) -> None:
+    port = free_port()
+    env = {
+        "PINGSIX_UPSTREAM": f"http://127.0.0.1:{service.server_port}",
+        "PINGSIX_PLUGINS": '{"response-rewrite": {"headers": {"set": {"X-Side": "car"}}}}',
+        "PINGSIX_LISTENERS": f"127.0.0.1:{port}",
+    }
+    with gateway("run", env=env) as process:
+        process.wait_for_port(port)
+        status, headers, body = get(port, "/hello")
+        assert (status, headers["x-side"]) == (200, "car")
+        assert json.loads(body)["path"] == "/hello"
+
+
+def test_host_and_port_move_the_first_listener(files: Files) -> None:
+    other = free_port()
+    with files.running("--port", str(other)):
+        assert get(other, "/")[0] == 200
+        assert not accepts(files.port)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_busy_port_is_one_line(files: Files, workers: str) -> None:
+    address = ("127.0.0.1", files.port)
+    with socket.create_server(address), files.run("--workers", workers) as process:
+        assert process.wait() == 3
+        assert process.stderr == (
+            f"pingsix-asgi: cannot listen on 127.0.0.1:{files.port}: Address already in use\n"
+        )
+
+
+def test_a_bad_configuration_names_every_error(files: Files) -> None:
+    files.write(
+        routes=[{"id": "1", "uri": "/a", "upstream_id": "nope"}, {"id": "2"}],
+        upstreams=[{"id": "u", "type": "sideways", "nodes": {"127.0.0.1:1": 1}}],
+    )
+    for command in (["check", "-c", str(files.path)], ["run", "-c", str(files.path)]):
+        with gateway(*command) as process:
+            assert process.wait() == 1
+            lines = process.stderr.splitlines()
+            for name in ("routes/1", "routes/2", "upstreams/u"):
+                assert sum(name in line for line in lines) == 1, process.stderr
+            assert all(line.startswith("pingsix-asgi: ") for line in lines)
+
+
+def test_check_says_so_when_all_is_well(files: Files) -> None:
+    with gateway("check", "-c", str(files.path)) as process:
+        assert process.wait() == 0
+        assert process.stdout == f"{files.path}: the configuration is valid\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pingsix: {listeners: [{address: localhost:1}]}", "pingsix: listeners.0.address"),
+        ("pingsix: {unknown: 1}", "unknown"),
+        ("[1, 2]", "expected object"),
+        ("a: [", "gateway.yaml"),
+    ],
+    ids=["listener", "unknown setting", "no object", "no YAML"],
+)
+def test_a_bad_file_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+    with gateway("run", "-c", str(path)) as process:
+        assert process.wait() == 1
+        assert expected in process.stderr
+        assert "Traceback" not in process.stderr
+        assert process.stderr.count("\n") == 1
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with gateway("run", "-c", str(tmp_path / "none.yaml")) as process:
+        assert process.wait() == 1
+        assert process.stderr.count("\n") == 1
+        assert "none.yaml: No such file or directory" in process.stderr
+
+
+def test_version_and_usage() -> None:
+    with gateway("--version") as process:
+        assert process.wait() == 0
+        assert process.stdout == f"pingsix-asgi {__version__}\n"
+    with gateway() as process:
+        assert process.wait() == 2
+
+
+def test_logs_as_json(files: Files) -> None:
+    with files.running("--log-format", "json") as process:
+        process.wait_for_text('"message": "ready"')
+        lines = [json.loads(line) for line in process.stderr.splitlines()]
+    assert {"time", "level", "process", "logger", "message"} <= set(lines[0])
+
+
+def test_logs_by_level(files: Files) -> None:
+    with files.running(env={"RUST_LOG": "warn,pingsix=debug"}) as process:
+        assert process.stderr == ""
