@@ -114,6 +114,8 @@ class Forward:
             ticker.start(loop, exchange)
         try:
             body = NO_BODY_AT_ALL
+            if ctx.body:  # kept, or put in place of the client's
+                head.length = len(ctx.body)
             if head.length != NO_BODY:
                 body = await self._read_body(exchange, head, receive)
             if head.wants_trailers and _offers_trailers(ctx.scope):
