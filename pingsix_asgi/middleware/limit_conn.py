@@ -76,7 +76,6 @@ class LimitConn(Plugin):
         self.needs_body = key_needs_body(conf.key_type, conf.key) or any(
             key_needs_body("var_combination", rule.key) for rule in conf.rules or ()
         )
-        self._releases: set[asyncio.Task[None]] = set()
         if conf.rules is None:
             single = RuleConf(conn=conf.conn or 1, burst=conf.burst or 0, key=conf.key)
             self._rules = [_Rule(single, conf.key_type, falls_back=True)]
@@ -119,11 +118,7 @@ class LimitConn(Plugin):
             if self._remote is None:
                 self._gauges.leave(key)
             else:
-                task = asyncio.get_running_loop().create_task(
-                    self._leave_remote(self._remote, key, request_id)
-                )
-                self._releases.add(task)
-                task.add_done_callback(self._releases.discard)
+                self._remote.leave(key, request_id)
 
     async def _enter(self, ctx: Context, key: str, most: int) -> int:
         """Count the request under ``key`` unless it is one too many; returns the count with it."""
@@ -140,12 +135,6 @@ class LimitConn(Plugin):
             held.append((key, request_id))
             ctx.note(self, held)
         return count
-
-    async def _leave_remote(self, remote: RedisConnections, key: str, request_id: str) -> None:
-        try:
-            await remote.leave(key, request_id)
-        except StoreError as error:
-            logger.error("a request stays counted until it expires: %s", error)
 
 
 class _Rule:

@@ -17,7 +17,7 @@ from ..ratelimit.conf import SECRETS, LimitConf
 from ..ratelimit.delayed import DelayedWindow
 from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
 from ..ratelimit.machine import machine_stores
-from ..ratelimit.redis import RedisFixedWindow, RedisSlidingWindow, connection
+from ..ratelimit.redis import RedisConnection, RedisFixedWindow, RedisSlidingWindow, connection
 from ..ratelimit.store import StoreError
 from ..ratelimit.windows import FixedWindow, SlidingWindow, Verdict
 
@@ -139,9 +139,7 @@ class LimitCount(Plugin):
         window = self._remote = RedisFixedWindow(redis)
         if conf.sync_interval != -1:
             key = (self.name, "delayed", self._rules[0].prefix)
-            self._remote = host.keep(
-                key, lambda: DelayedWindow(window, conf.sync_interval, host.clock)
-            )
+            self._remote = host.keep(key, lambda: _delayed(redis, window, conf, host))
 
     def access(self, ctx: Context) -> Reply | Awaitable[Reply]:
         rule = self._only
@@ -269,6 +267,14 @@ class _Rule:
                 return None
             value = "" if self._missing == "default" else ctx.request.client[0]
         return self.prefix + value
+
+
+def _delayed(
+    redis: RedisConnection, window: RedisFixedWindow, conf: LimitCount.Conf, host: Host
+) -> DelayedWindow:
+    delayed = DelayedWindow(window, conf.sync_interval, host.clock)
+    redis.before_close(delayed.stop)
+    return delayed
 
 
 def _prefixed(header: str, tag: str) -> str:

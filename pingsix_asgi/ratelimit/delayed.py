@@ -92,7 +92,7 @@ class DelayedWindow:
             count.remote = count.limit - remaining
             count.delta -= told
 
-    async def aclose(self) -> None:
+    async def stop(self) -> None:
         """Stop, after a last flush."""
         if self._task is not None:
             self._task.cancel()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Final
@@ -12,6 +15,8 @@ from ..plugin.base import Host
 from .conf import RedisConf
 from .store import StoreError
 from .windows import Verdict, estimate
+
+logger = logging.getLogger("pingsix_asgi.ratelimit")
 
 _SCRIPTS: Final = files("pingsix_asgi.ratelimit") / "scripts"
 
@@ -49,11 +54,26 @@ class RedisConnection:
         self.no_script: type[Exception] = errors.NoScriptError
         self.failures: tuple[type[Exception], ...] = (errors.RedisError, OSError, TimeoutError)
         self._sentinel: Any = None
+        self._finishers: list[Callable[[], Awaitable[None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         make = {"redis": self._single, "redis-cluster": self._cluster}
         self.client: Any = make.get(conf.policy, self._sentinels)(conf)
 
+    def before_close(self, finish: Callable[[], Awaitable[None]]) -> None:
+        """Have ``finish`` awaited while the connections are still there."""
+        self._finishers.append(finish)
+
+    def background(self, work: Coroutine[None, None, None]) -> None:
+        """Run ``work`` beside the request; it is waited for before the connections close."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Finish what is under way, then close every connection."""
+        for finish in self._finishers:
+            await finish()
+        await asyncio.gather(*self._tasks)
         await self.client.aclose()
         if self._sentinel is not None:
             for sentinel in self._sentinel.sentinels:
@@ -192,9 +212,12 @@ class RedisConnections:
         count = await self._script.run(self._redis, [name], request_id, now, self._ttl_s, most)
         return int(count)
 
-    async def leave(self, key: str, request_id: str) -> None:
-        """Count one less. Raises StoreError."""
+    def leave(self, key: str, request_id: str) -> None:
+        """Count one less, soon; a request that Redis cannot be told of expires."""
+        self._redis.background(self._remove(key, request_id))
+
+    async def _remove(self, key: str, request_id: str) -> None:
         try:
             await self._redis.client.zrem(f"limit_conn:{key}", request_id)
         except self._redis.failures as error:
-            raise StoreError(f"redis: {error}") from error
+            logger.error("a request stays counted until it expires: %s", error)
