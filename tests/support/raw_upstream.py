@@ -42,6 +42,7 @@ class Peer:
         self.writer = writer
         self.heads: list[bytes] = []
         self.gone = asyncio.Event()
+        """Set when the connection is over, or the script failed."""
 
     async def request(self) -> bytes:
         """Read a request head, and the body if it has a content-length; return the head.
@@ -64,7 +65,6 @@ class Peer:
         with contextlib.suppress(OSError):
             while await self.reader.read(65536):
                 pass
-        self.gone.set()
 
     def close(self) -> None:
         self.writer.close()
@@ -106,8 +106,11 @@ async def raw_upstream(
         peer = Peer(reader, writer)
         upstream.peers.append(peer)
         with contextlib.suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
-            await script(peer)
-            await peer.closed()
+            try:
+                await script(peer)
+                await peer.closed()
+            finally:
+                peer.gone.set()
 
     server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
