@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import InvalidConfig, SchemaError
 from ..model.base import json_type
-from ..model.resources import KINDS
+from ..model.resources import KINDS, Resources, parse_document
 from ..settings import Settings, load_settings
 from ..types import JSON
 
@@ -21,14 +21,15 @@ class Document:
     """A document taken apart."""
 
     settings: Settings
-    resources: Mapping[str, Mapping[str, JSON]]
+    resources: Resources
 
 
 def read_document(document: JSON) -> Document:
     """Take a document apart: the sections ``pingora`` and ``pingsix``, and a list per kind.
 
-    Ids may be integers. Raises InvalidConfig that tells every problem of the document's form and of
-    its settings; resources are judged when they are compiled.
+    Ids may be integers. Raises InvalidConfig for problems of the document's form or its settings,
+    and tells those of the resources' fields with them. A document without the former is judged as
+    a whole when its resources are compiled.
     """
     if document is None:
         document = {}
@@ -56,8 +57,16 @@ def read_document(document: JSON) -> Document:
     except InvalidConfig as error:
         errors = [*error.errors, *errors]
     if errors:
-        raise InvalidConfig(errors)
+        raise InvalidConfig([*errors, *_field_errors(resources)])
     return Document(settings, resources)
+
+
+def _field_errors(resources: Resources) -> Iterator[SchemaError]:
+    for kind, items in resources.items():
+        for id, item in items.items():
+            found = parse_document(kind, id, item)
+            if isinstance(found, list):
+                yield from found
 
 
 def _unknown(key: str) -> str:

@@ -91,6 +91,8 @@ def test_every_problem_is_told_at_once() -> None:
         'routes: 5: id_required: property "id" is required',
         "upstreams: wrong type: expected array, got table",
         'consumers: 1: id_required: property "username" is required',
+        "routes/1: allOf 1 failed: value should match only one schema, but matches none",
+        'consumers/jack: username: property "username" is required',
     ]
 
 

@@ -169,6 +169,8 @@ async def test_the_plan_cache_is_bounded(monkeypatch: Any) -> None:
 
 async def test_a_change_of_consumers_is_seen_without_new_plugins() -> None:
     gateway, _app = await make()
+    await gateway.get("/", {"x-knock": "b"})
+    assert len(gateway.builder.plans) == 1
     plan = gateway.snapshot.router.entries["1"].match.plan
     consumers = {"ann": {"username": "ann", "plugins": {"knock": {"word": "new"}}}}
     assert await gateway.publish(routes=ROUTES, consumers=consumers) == []
