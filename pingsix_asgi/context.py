@@ -7,8 +7,8 @@ engine knows neither router nor network and one engine serves the gateway and a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from .errors import ClientGone, DownstreamError
 from .http.headers import Headers
@@ -29,6 +29,19 @@ _BODY_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 NO_CLIENT = ("", 0)
+
+
+class _Nothing:
+    """Awaitable that is done at once, as often as it is awaited."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+NOTHING_TO_SEND: Final = _Nothing()
+"""What ``send`` gives to await when a body filter held the whole chunk back."""
 
 
 class Consumer(Protocol):
@@ -211,7 +224,7 @@ class Context:
     def send(self, message: Message) -> Awaitable[None]:
         """Send one ASGI message to the client, through the response phases of the plan."""
         if self.plan.observes_response:
-            return self._observed_send(message)
+            return self.observed_send(message)
         return self.server_send(message)
 
     async def reply(self, reply: Response) -> None:
@@ -306,24 +319,25 @@ class Context:
 
         self.receive = receive
 
-    async def _observed_send(self, message: Message) -> None:
+    def observed_send(self, message: Message) -> Awaitable[None]:
+        """Send one message as ``send`` does for a plan that observes responses.
+
+        The hooks run now; what is left to await is the server's own send, without a frame of ours.
+        """
         kind = message["type"]
         if kind == "http.response.body":
-            await self._send_body(message)
-        elif kind in ("http.response.start", "websocket.http.response.start"):
-            await self._send_head(message, message["status"])
-        elif kind == "websocket.accept":
-            await self._send_head(message, 101)
-        else:
-            if kind == "websocket.close" and not self.status:
-                self.status = 403
-            await self.server_send(message)
+            return self._send_body(message)
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            return self._send_head(message, message["status"])
+        if kind == "websocket.accept":
+            return self._send_head(message, 101)
+        if kind == "websocket.close" and not self.status:
+            self.status = 403
+        return self.server_send(message)
 
-    async def _send_head(self, message: Message, status: int) -> None:
-        head = ResponseHead(
-            status, Headers(list(message.get("headers", ())), owned=True), self.upstream is not None
-        )
-        self.response = head
+    def _send_head(self, message: Message, status: int) -> Awaitable[None]:
+        headers = Headers(list(message.get("headers", ())), owned=True)
+        self.response = head = ResponseHead(status, headers, self.upstream is not None)
         for hook in self.plan.header_filter:
             try:
                 hook(self)
@@ -333,19 +347,24 @@ class Context:
         out = {**message, "headers": head.headers.raw}
         if "status" in out:
             out["status"] = head.status
-        await self.server_send(out)
+        return self.server_send(out)
 
-    async def _send_body(self, message: Message) -> None:
+    def _send_body(self, message: Message) -> Awaitable[None]:
         chunk = message.get("body", b"")
+        filters = self.plan.body_filters
+        if not filters:
+            self.bytes_sent += len(chunk)
+            return self.server_send(message)
         more = message.get("more_body", False)
-        for hook in self.plan.body_filters:
+        for hook in filters:
             try:
                 chunk = hook(self, chunk, not more)
             except Exception:
                 logger.exception("body filter %r failed", hook)
         self.bytes_sent += len(chunk)
-        if chunk or not more:
-            await self.server_send({**message, "body": chunk})
+        if not chunk and more:
+            return NOTHING_TO_SEND
+        return self.server_send({**message, "body": chunk})
 
     async def _refuse_websocket(
         self, status: int, headers: list[tuple[bytes, bytes]], body: bytes

@@ -68,7 +68,7 @@ async def _request_phases(ctx: Context, plan: Plan) -> Response | None:
 
 async def _exchange(ctx: Context) -> None:
     plan = ctx.plan
-    send = ctx.send if plan.observes_response else ctx.server_send
+    send = ctx.observed_send if plan.observes_response else ctx.server_send
     if plan.middleware is None:
         await ctx.target(ctx, ctx.receive, send)
     else:
