@@ -7,6 +7,7 @@ while idle leaves the pool at that moment, so what is in it is believed to be al
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections import deque
 from contextlib import suppress
@@ -19,6 +20,8 @@ from .connection import Connection
 from .exchange import NEVER, Exchange
 from .ticker import Ticker
 from .tls import client_context
+
+logger = logging.getLogger("pingsix_asgi.proxy")
 
 _CLOSE_GRACE_S: Final = 1.0
 """How long ``aclose`` waits for connections to end; TLS says goodbye first."""
@@ -36,18 +39,28 @@ class PoolStatistics(NamedTuple):
 class Waiting:
     """A request that waits for a connection."""
 
-    __slots__ = ("connection", "error", "exchange", "timeout_s")
+    __slots__ = ("_waiter", "connection", "error", "timeout_s")
 
-    def __init__(self, exchange: Exchange, timeout_s: float) -> None:
-        self.exchange = exchange
+    def __init__(self, waiter: asyncio.Future[None], timeout_s: float) -> None:
+        self._waiter = waiter
         self.timeout_s = timeout_s
         self.connection: Connection | None = None
         self.error: UpstreamError | None = None
 
     @property
     def is_over(self) -> bool:
-        """The request got its connection, or gave up."""
-        return not self.exchange.is_waiting
+        """The request got what it waited for, or gave up."""
+        return self._waiter.done()
+
+    def settle(self, outcome: Connection | UpstreamError) -> None:
+        """Give the request its connection, or the reason why there is none."""
+        if self._waiter.done():
+            return
+        if isinstance(outcome, UpstreamError):
+            self.error = outcome
+        else:
+            self.connection = outcome
+        self._waiter.set_result(None)
 
 
 class Pool:
@@ -84,7 +97,7 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[asyncio.Task[Connection], Waiting] = {}
         self._waiting: deque[Waiting] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
@@ -101,15 +114,15 @@ class Pool:
 
         Raises ConnectError, UpstreamTimeout("connect"), and what ``exchange`` is failed with.
         """
-        waiting = Waiting(exchange, timeout_s)
-        seconds = NEVER
-        if self._has_room():
+        has_room = self._has_room()
+        waiter = exchange.wait("connect", NEVER if has_room else timeout_s)
+        waiting = Waiting(waiter, timeout_s)
+        if has_room:
             self._start(waiting)
         else:
             self._waiting.append(waiting)
-            seconds = timeout_s
         try:
-            await exchange.wait("connect", seconds)
+            await waiter
         except BaseException:
             if waiting.connection is not None:
                 self.release(waiting.connection)
@@ -120,23 +133,16 @@ class Pool:
 
     def release(self, connection: Connection, now: float | None = None) -> None:
         """Take a connection back after its exchange; close it unless it can serve another."""
-        keepalive = self.key.keepalive
         if (
             not connection.is_reusable
-            or connection.requests >= keepalive.max_requests
+            or connection.requests >= self.key.keepalive.max_requests
             or self._retired
         ):
             connection.close()
             return
         connection.exchange = None
-        if self._waiting and self._hand_over(connection):
-            return
-        connection.idle_since = monotonic() if now is None else now
-        self._idle.append(connection)
-        if len(self._idle) > keepalive.size:
-            self._idle.pop(0).close()
-        if self._sweeper is None and keepalive.idle_timeout_s > 0 and self._loop is not None:
-            self._sweeper = self._loop.call_later(keepalive.idle_timeout_s, self._sweep)
+        if not self._waiting or not self._hand_over(connection):
+            self._keep(connection, monotonic() if now is None else now)
 
     def lost(self, connection: Connection) -> None:
         """Forget a closed connection; called by it."""
@@ -157,8 +163,8 @@ class Pool:
         """Close every connection, those in use too, and fail whoever waits for one."""
         self.retire()
         while self._waiting:
-            self._settle(self._waiting.popleft(), error=ConnectError("the gateway is stopping"))
-        for task in self._connecting:
+            self._waiting.popleft().settle(ConnectError("the gateway is stopping"))
+        for task in tuple(self._connecting):
             task.cancel()
         for connection in tuple(self._open):
             if connection.exchange is not None:
@@ -201,28 +207,27 @@ class Pool:
 
     def _start(self, waiting: Waiting) -> None:
         task = asyncio.get_running_loop().create_task(
-            self._make(waiting), name=f"pingsix: connect to {self.key.host}:{self.key.port}"
+            self._dial(waiting.timeout_s),
+            name=f"pingsix: connect to {self.key.host}:{self.key.port}",
         )
-        self._connecting.add(task)
-        task.add_done_callback(self._connect_done)
+        self._connecting[task] = waiting
+        task.add_done_callback(self._dialled)
 
-    def _connect_done(self, task: asyncio.Task[None]) -> None:
-        self._connecting.discard(task)
-        self._one_less()
-
-    async def _make(self, waiting: Waiting) -> None:
-        """Make a connection for ``waiting``, or for the pool when that request has left."""
-        error: UpstreamError = ConnectError("connecting was given up")
-        try:
-            connection = await self._dial(waiting.timeout_s)
-        except UpstreamError as failure:
-            error = failure
-        else:
-            self._offer(waiting, connection)
+    def _dialled(self, task: asyncio.Task[Connection]) -> None:
+        """Give the new connection, or the failure, to the request it was made for."""
+        waiting = self._connecting.pop(task, None)
+        if waiting is None:  # of a loop that ended
             return
-        finally:
-            if waiting.connection is None and not waiting.is_over:
-                self._settle(waiting, error=error)
+        if task.cancelled():
+            waiting.settle(ConnectError("the gateway is stopping"))
+        elif (failure := task.exception()) is None:
+            self._offer(waiting, task.result())
+        elif isinstance(failure, UpstreamError):
+            waiting.settle(failure)
+        else:
+            logger.error("connecting to %r failed", self.key, exc_info=failure)
+            waiting.settle(ConnectError(f"connecting failed: {failure}"))
+        self._one_less()
 
     async def _dial(self, timeout_s: float) -> Connection:
         key = self.key
@@ -247,20 +252,30 @@ class Pool:
         return connection
 
     def _offer(self, waiting: Waiting, connection: Connection) -> None:
+        """Give a new connection to the request it was made for, or to another, or to the pool."""
         if not waiting.is_over:
-            self._settle(waiting, connection=connection)
+            waiting.settle(connection)
         elif self._retired:
             connection.close()
         elif not self._hand_over(connection):
-            connection.idle_since = monotonic()
-            self._idle.append(connection)
+            self._keep(connection, monotonic())
+
+    def _keep(self, connection: Connection, now: float) -> None:
+        """Keep a connection for the next request; the one idle longest goes if there are many."""
+        keepalive = self.key.keepalive
+        connection.idle_since = now
+        self._idle.append(connection)
+        if len(self._idle) > keepalive.size:
+            self._idle.pop(0).close()
+        if self._sweeper is None and keepalive.idle_timeout_s > 0 and self._loop is not None:
+            self._sweeper = self._loop.call_later(keepalive.idle_timeout_s, self._sweep)
 
     def _hand_over(self, connection: Connection) -> bool:
         """Give a free connection to the request that has waited longest."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.is_over:
-                self._settle(waiting, connection=connection)
+                waiting.settle(connection)
                 return True
         return False
 
@@ -273,16 +288,6 @@ class Pool:
         if self._emptied is not None and not self._open and not self._connecting:
             self._emptied.set_result(None)
             self._emptied = None
-
-    def _settle(
-        self,
-        waiting: Waiting,
-        *,
-        connection: Connection | None = None,
-        error: UpstreamError | None = None,
-    ) -> None:
-        waiting.connection, waiting.error = connection, error
-        waiting.exchange.wake()
 
     def _sweep(self) -> None:
         """Close what has been idle too long; the oldest are at the front."""
