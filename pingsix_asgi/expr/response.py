@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Spelled out, because strftime follows the locale and nginx does not."""
 _STANDARD_PORTS = {"http": 80, "grpc": 80, "https": 443, "grpcs": 443}
+
+RATE_LIMITING: Final = "rate_limiting"
+"""Under this name limit-count notes (key, limit, remaining, seconds until reset)."""
 
 clock = SystemClock()
 
@@ -98,6 +102,16 @@ def _node(field: str) -> Getter:
     return read
 
 
+def _rate_limiting_info(ctx: Context) -> str | None:
+    """JSON of what limit-count decided last; it notes the numbers, the text is made here."""
+    known = ctx.noted(RATE_LIMITING)
+    if known is None:
+        return None
+    names = ("key", "limit", "remaining", "reset")
+    document = {f"rate_limiting_{name}": value for name, value in zip(names, known, strict=True)}
+    return json.dumps(document, separators=(",", ":"))
+
+
 RESPONSE_VARIABLES: Final[Mapping[str, Getter]] = {
     "status": _status,
     "body_bytes_sent": lambda ctx: str(ctx.bytes_sent),
@@ -119,6 +133,7 @@ RESPONSE_VARIABLES: Final[Mapping[str, Getter]] = {
     "upstream_scheme": _upstream_scheme,
     "upstream_host": _upstream_host,
     "upstream_uri": _upstream_uri,
+    "rate_limiting_info": _rate_limiting_info,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..types import RawHeaders
 
@@ -64,6 +64,13 @@ class Headers:
         """Drop every line with one of these names."""
         self.raw = [pair for pair in self.raw if pair[0] not in names]
         self._owned = True
+
+    def replace(self, names: frozenset[bytes], lines: Iterable[tuple[bytes, bytes]]) -> None:
+        """Drop every line with one of these names and add ``lines``; cheap when none is there."""
+        raw = self.raw
+        if not names.isdisjoint(dict(raw)):
+            raw = [pair for pair in raw if pair[0] not in names]
+        self.raw, self._owned = [*raw, *lines], True
 
     def add_vary(self, field: bytes) -> None:
         """Name ``field`` in Vary unless it, or ``*``, is there already (RFC 9110 §12.5.5)."""
