@@ -13,6 +13,7 @@ from ..http.response import Response
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 _ORIGINS_PATTERN = r"^(\*|\*\*|null|\w+://[^,]+(,\w+://[^,]+)*)$"
+_ALLOW_ORIGIN = b"access-control-allow-origin"
 _ALL_METHODS = "GET,POST,PUT,DELETE,PATCH,HEAD,OPTIONS,CONNECT,TRACE"
 
 Origins: TypeAlias = Annotated[str, Field(pattern=_ORIGINS_PATTERN)]
@@ -78,11 +79,8 @@ class Cors(Plugin):
             self._timing = _by_list_or_regex(
                 conf.timing_allow_origins or "", conf.timing_allow_origins_by_regex
             )
-        self._names = (
-            b"access-control-allow-origin",
-            b"access-control-allow-headers",
-            *(name for name, _ in self._labels),
-        )
+        names = (name for name, _ in self._labels)
+        self._names = frozenset((_ALLOW_ORIGIN, b"access-control-allow-headers", *names))
 
     def setup(self, host: Host) -> None:
         keys = self._conf.allow_origins_by_metadata
@@ -112,10 +110,8 @@ class Cors(Plugin):
             headers.append(b"vary", b"Origin")
         allowed = self._origin(origin)
         if allowed:
-            headers.remove(*self._names)
-            headers.append(b"access-control-allow-origin", allowed.encode("latin-1"))
-            for name, value in self._labels:
-                headers.append(name, value)
+            origin_line = (_ALLOW_ORIGIN, allowed.encode("latin-1"))
+            headers.replace(self._names, (origin_line, *self._labels))
             if self._echoes_headers:
                 wanted = ctx.request.headers.get(b"access-control-request-headers")
                 if wanted is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from json.encoder import encode_basestring_ascii as json_string
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from ..context import Context
 from ..errors import SchemaError
+from ..expr.response import RATE_LIMITING
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import Host, Phase, Plugin, PluginConf, Reply
 from ..ratelimit.conf import SECRETS, LimitConf
@@ -25,7 +25,7 @@ logger = logging.getLogger("pingsix_asgi.plugins.limit_count")
 
 PositiveInt: TypeAlias = Annotated[int, Field(gt=0)]
 HeaderNames: TypeAlias = tuple[bytes, bytes, bytes]
-Quota: TypeAlias = list[tuple[bytes, bytes]]
+Quota: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 class RuleConf(PluginConf):
@@ -118,6 +118,7 @@ class LimitCount(Plugin):
         self._rules = [
             _Rule(conf, rule, index, prefix, names) for index, rule in enumerate(rules, 1)
         ]
+        self._header_names = frozenset(name for rule in self._rules for name in rule.headers)
         self._only = self._rules[0] if conf.rules is None else None
         self._set_store(host)
 
@@ -193,29 +194,23 @@ class LimitCount(Plugin):
     def _judge(self, ctx: Context, rule: _Rule, key: str, limit: int, verdict: Verdict) -> Reply:
         left, reset_s = verdict
         remaining = left if left > 0 else 0
-        reset = seconds_text(reset_s)
-        ctx.set_var(
-            "rate_limiting_info",
-            f'{{"rate_limiting_key":{json_string(key)},"rate_limiting_limit":{limit},'
-            f'"rate_limiting_remaining":{remaining},"rate_limiting_reset":{reset}}}',
-        )
+        reset = rounded(reset_s)
+        ctx.note(RATE_LIMITING, (key, limit, remaining, reset))
         if self._show:
-            names = rule.headers
-            quota: Quota = ctx.noted(self) or []
-            quota += (
-                (names[0], b"%d" % limit),
-                (names[1], b"%d" % remaining),
-                (names[2], reset.encode()),
+            limit_header, remaining_header, reset_header = rule.headers
+            quota: Quota = (
+                (limit_header, b"%d" % limit),
+                (remaining_header, b"%d" % remaining),
+                (reset_header, str(reset).encode()),
             )
-            ctx.note(self, quota)
+            earlier: Quota | None = ctx.noted(self)
+            ctx.note(self, quota if earlier is None else earlier + quota)
         return None if left >= 0 else self._refusal
 
     def header_filter(self, ctx: Context) -> None:
         quota: Quota | None = ctx.noted(self)
         if quota is not None:
-            headers = ctx.response.headers
-            headers.remove(*[name for name, _ in quota])
-            headers.raw += quota
+            ctx.response.headers.replace(self._header_names, quota)
 
     def _broken(self, error: ValueError) -> Response | None:
         logger.error("failed to get rate limit rules: %s", error)
@@ -282,9 +277,7 @@ def _prefixed(header: str, tag: str) -> str:
     return f"X-{tag}-{header[2:]}" if header[:2].lower() == "x-" else f"{tag}-{header}"
 
 
-def seconds_text(seconds: float) -> str:
-    """Write seconds with at most two decimals, rounded down: 59.98, 60."""
+def rounded(seconds: float) -> int | float:
+    """Round down to two decimals, to an integer where they are zero: 59.98, 60."""
     hundredths = int(seconds * 100 + 1e-6)
-    if hundredths % 100 == 0:
-        return str(hundredths // 100)
-    return f"{hundredths / 100:.2f}".rstrip("0")
+    return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100

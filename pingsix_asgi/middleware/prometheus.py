@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable
 from itertools import chain
 from typing import Annotated
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from ..context import Context, RouteInfo
 from ..plugin.base import Host, Plugin, PluginConf
-from ..shared.metrics import Family, gateway_metrics
+from ..shared.metrics import BUCKETS_MS, SUM_CELL, Family, gateway_metrics
 from ..types import RawHeaders
 
 _ROUTED = ("route", "service", "consumer", "node")
@@ -47,6 +48,7 @@ _ROWS_REMEMBERED = 4096
 """Combinations of labels whose cells are kept at hand."""
 _TRADITIONAL: tuple[str, ...] = ("traditional_http", "", "")
 _REQUEST_LINE = len("GET  HTTP/1.1\r\n\r\n")
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LINE_EXTRA = len(": \r\n")
 _STATUS_LINE = len("HTTP/1.1 200 OK\r\n\r\n")
 
@@ -94,17 +96,20 @@ class Prometheus(Plugin):
         row = self._row(ctx)
         if row.total is None:
             return  # the sheet is full
-        cells, observe = self._metrics.sheet.cells, self._metrics.observe
+        cells = self._metrics.sheet.cells
         cells[row.total] += 1.0
         cells[row.status] += 1.0
         latency_ms = (self._now() - ctx.started) * 1000.0
-        observe(row.request, latency_ms)
+        cells[row.request + bisect_left(BUCKETS_MS, latency_ms)] += 1.0
+        cells[row.request + SUM_CELL] += latency_ms
         upstream = ctx.upstream
         if upstream is not None:
             upstream_ms = upstream.response_s * 1000.0
-            observe(row.upstream, upstream_ms)
+            cells[row.upstream + bisect_left(BUCKETS_MS, upstream_ms)] += 1.0
+            cells[row.upstream + SUM_CELL] += upstream_ms
             latency_ms = max(latency_ms - upstream_ms, 0.0)
-        observe(row.own, latency_ms)
+        cells[row.own + bisect_left(BUCKETS_MS, latency_ms)] += 1.0
+        cells[row.own + SUM_CELL] += latency_ms
         cells[row.ingress] += _request_bytes(ctx)
         cells[row.egress] += ctx.bytes_sent + _head_bytes(ctx.response.headers.raw) + _STATUS_LINE
 
@@ -188,7 +193,9 @@ def matched_host(hosts: tuple[str, ...], host: str) -> str:
 def _request_bytes(ctx: Context) -> int:
     request = ctx.request
     raw = request.headers.raw
-    length = request.headers.get(b"content-length") or b""
+    length = b""
+    if request.method not in _BODILESS:
+        length = request.headers.get(b"content-length") or b""
     line = len(request.method) + len(request.target) + len(request.query) + _REQUEST_LINE
     return line + _head_bytes(raw) + (int(length) if length.isdigit() else 0)
 

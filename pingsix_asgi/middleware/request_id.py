@@ -13,7 +13,8 @@ from pydantic import Field
 from ..context import Context
 from ..plugin.base import Plugin, PluginConf, Reply
 
-_VARIANT = "89ab"
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""A random digit with the two bits of RFC 9562's variant put in."""
 _NANO_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KSUID_EPOCH = 1_400_000_000
@@ -54,28 +55,29 @@ class RequestID(Plugin):
         headers = ctx.request.headers
         sent = headers.get(self._header)
         if sent:
-            text = sent.decode("latin-1")
+            text, value = sent.decode("latin-1"), sent
         else:
             text = self._make()
+            value = text.encode("utf-8")
             if sent is None:
-                headers.append(self._header, text.encode("latin-1"))
+                headers.append(self._header, value)
             else:
-                headers.set(self._header, text.encode("latin-1"))
+                headers.set(self._header, value)
         ctx.set_var("apisix_request_id", text)
         if self._echo:
-            ctx.note(self, text)
+            ctx.note(self, value)
         return None
 
     def header_filter(self, ctx: Context) -> None:
-        text = ctx.noted(self)
-        if text is None:
+        value: bytes | None = ctx.noted(self)
+        if value is None:
             return  # somebody answered before our rewrite
         headers = ctx.response.headers
         sent = headers.get(self._header)
         if sent is None:
-            headers.append(self._header, text.encode("latin-1"))
+            headers.append(self._header, value)
         elif not sent:
-            headers.set(self._header, text.encode("latin-1"))
+            headers.set(self._header, value)
 
 
 def _maker(algorithm: str, range_id: RangeID) -> Callable[[], str]:
@@ -92,17 +94,15 @@ def _maker(algorithm: str, range_id: RangeID) -> Callable[[], str]:
 
 
 def _uuid4() -> str:
-    bits = getrandbits(128)
-    text = f"{bits:032x}"
-    variant = _VARIANT[bits & 3]
+    text = getrandbits(128).to_bytes(16, "big").hex()
+    variant = _VARIANTS[text[16]]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def _uuid7() -> str:
     """RFC 9562 §5.7: 48 bits of Unix milliseconds, then random bits."""
-    bits = getrandbits(80)
-    text = f"{int(time.time() * 1000):012x}{bits:020x}"
-    variant = _VARIANT[bits & 3]
+    text = f"{int(time.time() * 1000):012x}{getrandbits(80):020x}"
+    variant = _VARIANTS[text[16]]
     return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 

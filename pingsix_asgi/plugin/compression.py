@@ -94,10 +94,12 @@ class Compression(Plugin):
     def _is_eligible(self, ctx: Context, headers: Headers) -> bool:
         """Tell whether the response could be compressed for a client that wants it."""
         kind = headers.get(b"content-type")
-        if kind is None or ctx.response.status == 206 or not has_body(ctx):
+        if kind is None:
             return False
         media_type = kind.partition(b";")[0].strip().lower()
         if self._types is not None and media_type not in self._types:
+            return False
+        if ctx.response.status == 206 or not has_body(ctx):
             return False
         if not self._allows_http_10 and ctx.scope.get("http_version") == "1.0":
             return False

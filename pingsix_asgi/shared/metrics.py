@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import add
@@ -15,8 +14,9 @@ T = TypeVar("T")
 
 BUCKETS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 30000, 60000)
 """Upper bounds of the latency buckets. Source: APISIX and PingSIX, the same."""
-HISTOGRAM_CELLS: Final = len(BUCKETS_MS) + 2
-"""One per bucket, one above all, and the sum."""
+SUM_CELL: Final = len(BUCKETS_MS) + 1
+"""Cells of a histogram: one per bucket, one for what is above all, then the sum."""
+HISTOGRAM_CELLS: Final = SUM_CELL + 1
 _KEY: Final = "shared.metrics"
 
 
@@ -61,12 +61,6 @@ class Metrics:
         """Return the first cell of the series with these labels; None when the sheet is full."""
         self.families.setdefault(family.name, family)
         return self.sheet.row((family.name, *labels), family.cells)
-
-    def observe(self, start: int, milliseconds: float) -> None:
-        """Add one observation to a histogram."""
-        cells = self.sheet.cells
-        cells[start + bisect_left(BUCKETS_MS, milliseconds)] += 1.0
-        cells[start + HISTOGRAM_CELLS - 1] += milliseconds
 
     def totals(self) -> dict[Name, list[float]]:
         """Return the sum over all workers of every series, by family name and label values."""

@@ -10,7 +10,8 @@ import pytest
 from pingsix_asgi.adapters import LoneHost
 from pingsix_asgi.context import Context
 from pingsix_asgi.errors import SchemaError
-from pingsix_asgi.middleware.limit_count import LimitCount, seconds_text
+from pingsix_asgi.expr.variables import getter
+from pingsix_asgi.middleware.limit_count import LimitCount, rounded
 from pingsix_asgi.plugin.base import Plugin
 from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone, together
 
@@ -24,7 +25,7 @@ class ShowInfo(Plugin):
     priority = 1
 
     def header_filter(self, ctx: Context) -> None:
-        info = (ctx.vars or {}).get("rate_limiting_info", "")
+        info = getter("rate_limiting_info")(ctx) or ""
         ctx.response.headers.append(b"x-info", info.encode())
 
 
@@ -302,4 +303,4 @@ def test_options(options: dict[str, Any], text: str | None) -> None:
     ("seconds", "text"), [(60.0, "60"), (59.999, "59.99"), (59.9, "59.9"), (0.004, "0")]
 )
 def test_seconds_are_rounded_down(seconds: float, text: str) -> None:
-    assert seconds_text(seconds) == text
+    assert str(rounded(seconds)) == text
