@@ -7,8 +7,10 @@ engine knows neither router nor network and one engine serves the gateway and a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from asgiref.sync import markcoroutinefunction
 
 from .errors import ClientGone, DownstreamError
 from .http.headers import Headers
@@ -29,19 +31,6 @@ _BODY_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 NO_CLIENT = ("", 0)
-
-
-class _Nothing:
-    """Awaitable that is done at once, as often as it is awaited."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Iterator[None]:
-        return iter(())
-
-
-NOTHING_TO_SEND: Final = _Nothing()
-"""What ``send`` gives to await when a body filter held the whole chunk back."""
 
 
 class Consumer(Protocol):
@@ -319,6 +308,7 @@ class Context:
 
         self.receive = receive
 
+    @markcoroutinefunction  # asgiref and others look at the send they are given
     def observed_send(self, message: Message) -> Awaitable[None]:
         """Send one message as ``send`` does for a plan that observes responses.
 
@@ -363,7 +353,7 @@ class Context:
                 logger.exception("body filter %r failed", hook)
         self.bytes_sent += len(chunk)
         if not chunk and more:
-            return NOTHING_TO_SEND
+            return _nothing()
         return self.server_send({**message, "body": chunk})
 
     async def _refuse_websocket(
@@ -375,3 +365,7 @@ class Context:
         start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
         await self.send(start)
         await self.send({"type": "websocket.http.response.body", "body": body})
+
+
+async def _nothing() -> None:
+    """What ``send`` gives to await when a body filter held the whole chunk back."""
