@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,6 +58,19 @@ def granian(app: str) -> Command:
     return command
 
 
+def sidecar(folder: Path, port: int, upstream: str) -> list[str]:
+    """Run the gateway as its own command does, on the server it chooses."""
+    folder.mkdir(exist_ok=True)
+    conf = folder / "gateway.json"
+    nodes = {upstream: 1}
+    document = {
+        "pingsix": {"listeners": [{"address": f"127.0.0.1:{port}"}]},
+        "routes": [{"id": "all", "uri": "/*", "upstream": {"nodes": nodes}}],
+    }
+    conf.write_text(json.dumps(document))
+    return python("-m", "pingsix_asgi", "run", "-c", str(conf), "--log-level", "warn")
+
+
 def _gateway(name: str, env: dict[str, str] | None = None, routes: int = 0) -> list[Case]:
     settings = {"BENCH_ROUTES": str(routes), **(env or {})}
     path = "/r1/items/1234" if routes else "/hello"
@@ -88,6 +102,7 @@ CASES: tuple[Case, ...] = (
     *_gateway("pingsix, 5 plugins", {"BENCH_PLUGINS": "1"}),
     *_gateway("pingsix, 10 routes", routes=10),
     *_gateway("pingsix, 10000 routes", routes=10_000),
+    Case("pingsix-asgi run", "proxy", sidecar, streams=True),
     Case(
         "aiohttp proxy (uvicorn)", "proxy", uvicorn("aiohttp_proxy"), streams=True, needs="aiohttp"
     ),

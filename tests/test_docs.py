@@ -10,7 +10,6 @@ import json
 import re
 import subprocess
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import yaml
 
 from pingsix_asgi.cli import main
+from pingsix_asgi.plugin.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -51,13 +51,16 @@ class Block:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
-def blocks(*languages: str) -> Iterator[Block]:
+def blocks(*languages: str) -> list[Block]:
+    found = []
     for page in PAGES:
         text = page.read_text()
-        for found in FENCE.finditer(text):
-            before = text[: found.start()]
-            if found[2] in languages and not EXEMPT.search(before):
-                yield Block(page, before.count("\n") + 1, found[2], textwrap.dedent(found[3]))
+        for fence in FENCE.finditer(text):
+            before = text[: fence.start()]
+            if fence[2] in languages and not EXEMPT.search(before):
+                line = before.count("\n") + 1
+                found.append(Block(page, line, fence[2], textwrap.dedent(fence[3])))
+    return found
 
 
 def is_configuration(document: Any) -> bool:
@@ -91,6 +94,8 @@ def test_configuration_examples_pass_check(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for name in re.findall(r"\$env://(\w+)", block.text):
+        monkeypatch.setenv(name, "a-secret-of-this-test")
     document = json.loads(block.text) if block.language == "json" else yaml.safe_load(block.text)
     if not is_configuration(document):
         return
@@ -109,3 +114,25 @@ def test_python_examples_compile(block: Block) -> None:
 def test_shell_examples_are_valid_shell(block: Block) -> None:
     done = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+async def test_the_plugin_that_is_written_in_the_docs_passes_its_own_tests() -> None:
+    namespace: dict[str, Any] = {"__name__": "docs"}
+    for block in blocks("python"):
+        if block.page.name == "writing-a-plugin.md":
+            exec(compile(block.text, str(block), "exec"), namespace)
+    tests = [value for name, value in namespace.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        await test()
+    for app in (namespace["app"], namespace["alone_shop"]):
+        assert (await namespace["Client"](app).get("/v1/books")).header("deprecation") == "true"
+    await namespace["app"].shutdown()
+
+
+def test_the_list_of_plugins_is_complete() -> None:
+    page = (ROOT / "docs/plugins/index.md").read_text()
+    registry = Registry()
+    named = [re.escape(name) for name in registry.names()]
+    missing = [name for name in named if not re.search(rf"^\| \[?`{name}`", page, re.MULTILINE)]
+    assert not missing

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "upstream": CONTRACTS,
     "proxy": CONTRACTS | {"upstream"},
     "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry", "logs", "cache"},
-    "adapters": CONTRACTS | {"engine"},
+    "adapters": CONTRACTS | {"engine", "proxy"},
     "snapshot": MACHINERY,
     "config": MACHINERY,
 }

@@ -31,7 +31,7 @@ def test_public_name_exists_and_says_what_it_is(name: str) -> None:
         assert value.__doc__, f"{name} has no docstring"
 
 
-@pytest.mark.parametrize("name", pingsix_asgi.__all__)
+@pytest.mark.parametrize("name", [n for n in pingsix_asgi.__all__ if n != "__version__"])
 def test_public_name_is_in_the_docs(name: str) -> None:
     pages = [page.read_text() for page in DOCS.rglob("*.md")]
     assert any(re.search(rf"\b{re.escape(name)}\b", page) for page in pages), name
