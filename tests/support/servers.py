@@ -44,21 +44,20 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[Served]:
 
     Raises RuntimeError when its lifespan does not start.
     """
-    sock = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, **{"timeout_graceful_shutdown": 5, **options})
     server = _Server(config)
-    task = asyncio.create_task(_serve(server, sock))
-    try:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        task = asyncio.create_task(_serve(server, sock))
         while not server.started:
             if task.done():
                 task.result()
                 raise RuntimeError("the server did not start")
             await asyncio.sleep(0.005)
-        yield Served(sock.getsockname()[1], server, "https" if config.is_ssl else "http")
-    finally:
-        server.should_exit = True
-        await task
-        sock.close()
+        try:
+            yield Served(sock.getsockname()[1], server, "https" if config.is_ssl else "http")
+        finally:
+            server.should_exit = True
+            await task
 
 
 async def _serve(server: uvicorn.Server, sock: socket.socket) -> None:

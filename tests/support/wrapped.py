@@ -55,9 +55,12 @@ def fastapi_app() -> Any:
             "client": request.client.host if request.client else None,
             "state": getattr(request.state, "pool", None),
             "greeting": GREETING.get(),
-            "url": str(request.url_for("hello")),
             "header": request.headers.get("x-added"),
         }
+
+    @app.get("/url")
+    async def url(request: Request) -> str:
+        return str(request.url_for("hello"))
 
     @app.post("/echo")
     async def echo(request: Request) -> int:
