@@ -14,7 +14,6 @@ from ..control.admin.access import AdminKey, AdminOptions
 from ..control.status import StatusApp
 from ..errors import ConfigError
 from ..settings import is_loopback
-from ..tls.certificates import Certificates, listener_context
 from ..types import ASGIApp
 from .metrics import MetricsApp
 from .options import Listener, ServeOptions
@@ -91,6 +90,9 @@ class Hosts:
 
     def _tls(self, listener: Listener) -> Callable[[], ssl.SSLContext]:
         """Return what makes the listener's context: live certificates, its own for other names."""
+        from ..tls.certificates import Certificates
+        from ..tls.listener import listener_context
+
         alpn = ("h2", "http/1.1") if listener.http2 else ("http/1.1",)
         own = (_pem(listener.cert_path), _pem(listener.key_path))
         current = Certificates({}, alpn)
