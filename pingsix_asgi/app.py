@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from .config.open import ConfigArg, open_config
 from .context import Context, Request
 from .control.status import Status
 from .engine import serve
-from .errors import DownstreamError, SchemaError
+from .errors import ClientGone, DownstreamError, SchemaError
 from .http.response import error_page
 from .http.scope import read_host, read_path
 from .plugin.base import Plugin
@@ -79,11 +80,14 @@ class PingSIX:
         ctx = running.context(scope, receive, send, request)
         ctx.started = monotonic()
         ctx.snapshot = snapshot = running.runtime.snapshot
+        if snapshot.router.needs_body:
+            with suppress(ClientGone):  # whoever answers finds out in its own way
+                await ctx.preload_body()
         match = snapshot.router.match(ctx)
         if match is None:
             match = snapshot.unmatched
             if match.target is running.local and not match.plan.steps:
-                await running.app(scope, receive, send)
+                await running.app(scope, ctx.receive, send)
                 return
         await serve(ctx, match)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from asgiref.sync import markcoroutinefunction
 
@@ -31,6 +31,9 @@ _BODY_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 NO_CLIENT = ("", 0)
+
+PRELOAD_BYTES: Final = 67_108_864
+"""Largest request body read for variables. Source: APISIX's max_post_args_readable_size."""
 
 
 class Consumer(Protocol):
@@ -280,28 +283,41 @@ class Context:
         Raises DownstreamError 413 when it is larger than ``max_bytes``, ClientGone when the client
         leaves before its end.
         """
+        if self.body is None and not await self.preload_body(max_bytes):
+            raise DownstreamError(f"request body larger than {max_bytes} bytes", status=413)
+        if max_bytes is not None and self.body is not None and len(self.body) > max_bytes:
+            raise DownstreamError(f"request body larger than {max_bytes} bytes", status=413)
+        return self.body or b""
+
+    async def preload_body(self, max_bytes: int | None = PRELOAD_BYTES) -> bool:
+        """Read the request body ahead, for variables, and keep it if it is not larger.
+
+        A larger one is left to stream on, and False returned. Raises ClientGone as read_body does.
+        """
         chunks: list[bytes] = []
-        size = 0
-        while True:
+        size, more = 0, self.body is None and not self.is_websocket
+        while more:
             message = await self.receive()
             if message["type"] != "http.request":
                 raise ClientGone("client left while sending its request")
-            chunk = message.get("body", b"")
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            chunks.append(chunk)
             size += len(chunk)
             if max_bytes is not None and size > max_bytes:
-                raise DownstreamError(f"request body larger than {max_bytes} bytes", status=413)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-        body = b"".join(chunks)
-        self.replace_body(body)
-        return body
+                self._push_back(b"".join(chunks), more)
+                return False
+        if self.body is None:
+            self.replace_body(b"".join(chunks))
+        return True
 
     def replace_body(self, body: bytes) -> None:
         """Let the target read ``body`` instead of what is left of the client's."""
         self.body = body
+        self._push_back(body, more=False)
+
+    def _push_back(self, body: bytes, more: bool) -> None:
         rest = self.receive
-        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
 
         async def receive() -> Message:
             return pending.pop() if pending else await rest()

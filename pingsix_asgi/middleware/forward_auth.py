@@ -51,6 +51,7 @@ class ForwardAuth(Plugin):
         self._upstream_headers = [name.lower() for name in conf.upstream_headers]
         self._client_headers = [name.lower() for name in conf.client_headers]
         self._extra = [(name, Template(text)) for name, text in conf.extra_headers.items()]
+        self.needs_body = any(template.needs_body for _, template in self._extra)
 
     def setup(self, host: Host) -> None:
         conf = self._conf

@@ -11,6 +11,7 @@ from pydantic import Field
 from ..context import Context, Target
 from ..errors import ReferenceMissing, SchemaError
 from ..expr.expression import compile_expression
+from ..expr.variables import needs_body
 from ..http.response import Response, text_reply
 from ..model.base import Model
 from ..plugin.base import Host, Plugin, PluginConf, Reply
@@ -40,6 +41,11 @@ class Rule(Model):
         Field(default=[WeightedUpstream()])
     )
 
+    def alternatives(self) -> list[list[Any]]:
+        """Return the expressions of which one must hold; none: always."""
+        documents = [condition.vars or [] for condition in self.match or ()]
+        return [*documents, self.vars] if self.vars else documents
+
 
 class TrafficSplit(Plugin):
     """Choose the target of a request by weight, from the first rule that matches.
@@ -58,6 +64,9 @@ class TrafficSplit(Plugin):
     def __init__(self, conf: Conf) -> None:
         self._rules = conf.rules or []
         self._predicates = [_predicate(rule, index) for index, rule in enumerate(self._rules)]
+        self.needs_body = any(
+            needs_body(vars) for rule in self._rules for vars in rule.alternatives()
+        )
 
     def setup(self, host: Host) -> None:
         self._splits = [
@@ -120,9 +129,7 @@ def _share(host: Host, item: WeightedUpstream) -> _Share:
 
 def _predicate(rule: Rule, index: int) -> Callable[[Context], bool] | None:
     """Return the rule's condition, None when it has none. Raises SchemaError."""
-    documents = [condition.vars or [] for condition in rule.match or ()]
-    if rule.vars:
-        documents.append(rule.vars)
+    documents = rule.alternatives()
     if not documents:
         return None
     try:

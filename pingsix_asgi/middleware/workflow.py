@@ -11,6 +11,7 @@ from pydantic import Field
 from ..context import Context
 from ..errors import SchemaError
 from ..expr.expression import compile_expression
+from ..expr.variables import needs_body
 from ..http.response import json_reply
 from ..model.base import Model, parse
 from ..plugin.base import Host, Plugin, PluginConf, Reply
@@ -47,6 +48,7 @@ class Workflow(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._rules = [_Compiled(rule, index) for index, rule in enumerate(conf.rules)]
+        self.needs_body = any(rule.needs_body for rule in self._rules)
 
     def setup(self, host: Host) -> None:
         for rule in self._rules:
@@ -85,6 +87,7 @@ class _Compiled:
         name, options = (*rule.actions[0], {})[:2]
         where = f"rules.{index}.actions.0"
         self.plugin: Plugin | None = None
+        self.needs_body = needs_body(rule.case)
         self.reply: Reply = None
         if name == "return":
             code = parse(Return, options, at=where).code
@@ -94,6 +97,7 @@ class _Compiled:
             if "group" in options:
                 raise SchemaError("group is not supported", path=f"{where}.group")
             self.plugin = kind(parse(kind.Conf, options, at=where))
+            self.needs_body |= self.plugin.needs_body
         else:
             raise SchemaError(f"unsupported action: {name}", path=where)
 

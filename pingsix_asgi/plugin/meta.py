@@ -16,6 +16,7 @@ from pydantic import BeforeValidator
 from ..context import CONTEXT_KEY, Context
 from ..errors import RequestError, SchemaError
 from ..expr.expression import compile_expression
+from ..expr.variables import needs_body
 from ..http.response import TEXT_HTML, TEXT_PLAIN, Response, json_reply
 from ..model.base import Model, parse
 from ..model.fields import Lua
@@ -73,6 +74,7 @@ class Decorator:
         self._fail_open = meta.fail == "open"
         self._error_response = meta.error_response
         self._predicate: Callable[[Context], bool] | None = None
+        self._needs_body = needs_body(meta.filter)
         if meta.filter is not None:
             try:
                 self._predicate = compile_expression(meta.filter)
@@ -111,6 +113,8 @@ class Decorator:
     def _request_hook(self, phase: str, hook: Hook) -> Hook:
         @wraps(hook)
         async def run(ctx: Context) -> Reply:
+            if self._needs_body:
+                await ctx.preload_body()
             if not self._applies(ctx):
                 return None
             try:

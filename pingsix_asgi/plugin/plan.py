@@ -45,9 +45,6 @@ class Step:
         return self.decorate(phase, method) if self.decorate else method
 
 
-MAX_BODY_BYTES = 67_108_864
-"""Largest request body read for a plugin's variables. Source: APISIX's post_arg limit."""
-
 Layer: TypeAlias = Mapping[str, Step]
 """The plugins of one layer by name, already merged."""
 
@@ -137,8 +134,7 @@ def _after_body(hook: RequestHook) -> RequestHook:
     """Wrap a request hook whose variables read the request body."""
 
     async def hook_after_body(ctx: Context) -> Reply:
-        if ctx.body is None and not ctx.is_websocket:
-            await ctx.read_body(MAX_BODY_BYTES)
+        await ctx.preload_body()
         reply = hook(ctx)
         return reply if reply is None or isinstance(reply, Response) else await reply
 
