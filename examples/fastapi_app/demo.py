@@ -84,7 +84,9 @@ def port_near(wanted: int, taken: set[int]) -> int:
     raise SystemExit("no free port on loopback")
 
 
-def start(stack: ExitStack, log: Path, command: list[str], env: dict[str, str]) -> None:
+def start(
+    stack: ExitStack, log: Path, command: list[str], env: dict[str, str]
+) -> subprocess.Popen[bytes]:
     """Run a server until ``stack`` unwinds; it writes to ``log``."""
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -95,6 +97,7 @@ def start(stack: ExitStack, log: Path, command: list[str], env: dict[str, str]) 
             stderr=out,
         )
     stack.callback(stop, process)
+    return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -119,16 +122,16 @@ def ask(port: int, what: Try) -> str:
         connection.close()
 
 
-def wait_ready(port: int, log: Path) -> None:
+def wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             if ask(port, Try("", "/health")).startswith("HTTP/1.1 200"):
                 return
         except (OSError, http.client.HTTPException):
             pass
         time.sleep(0.05)
-    raise SystemExit(f"no answer on port {port} in {START_TIMEOUT_S:.0f} s:\n{log.read_text()}")
+    raise SystemExit(f"no answer on port {port}:\n{log.read_text()}")
 
 
 def start_all(stack: ExitStack, log: Path) -> tuple[int, int]:
@@ -136,19 +139,25 @@ def start_all(stack: ExitStack, log: Path) -> tuple[int, int]:
     taken: set[int] = set()
     inside, first, second, gateway = (port_near(port, taken) for port in (8000, 8001, 8002, 9080))
     uvicorn = ["uvicorn", "--no-access-log", "--log-level", "warning"]
-    start(stack, log, [*uvicorn, "main:app", "--port", str(inside)], {"SHOP_KEY": KEY})
-    for name, port in (("shop-1", first), ("shop-2", second)):
-        start(stack, log, [*uvicorn, "shop:app", "--port", str(port)], {"SHOP_INSTANCE": name})
-    for port in (inside, first, second):
-        wait_ready(port, log)
+    services = {
+        inside: ("main:app", {"SHOP_KEY": KEY}),
+        first: ("shop:app", {"SHOP_INSTANCE": "shop-1"}),
+        second: ("shop:app", {"SHOP_INSTANCE": "shop-2"}),
+    }
+    started = {
+        port: start(stack, log, [*uvicorn, app, "--port", str(port)], env)
+        for port, (app, env) in services.items()
+    }
+    for port, process in started.items():
+        wait_ready(port, process, log)
     addresses = {
         "GATEWAY_ADDRESS": f"127.0.0.1:{gateway}",
         "SHOP_NODE_1": f"127.0.0.1:{first}",
         "SHOP_NODE_2": f"127.0.0.1:{second}",
         "SHOP_KEY": KEY,
     }
-    start(stack, log, ["pingsix_asgi", "run", "-c", "gateway.yaml"], addresses)
-    wait_ready(gateway, log)
+    process = start(stack, log, ["pingsix_asgi", "run", "-c", "gateway.yaml"], addresses)
+    wait_ready(gateway, process, log)
     return inside, gateway
 
 
