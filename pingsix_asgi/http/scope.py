@@ -16,6 +16,11 @@ from .path import canonical_path, encode_path
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\x00-\x20/\\?#@:\[\]\x7f]*?)\.?(?::[0-9]*)?")
 """Host with optional port; "example.com." is "example.com", as nginx has it."""
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+"""What stands before the path when a client speaks as if to a proxy (RFC 9112 §3.2.2).
+
+Some servers leave it in. The Host header decides about the host, as it does with the others.
+"""
 HOSTS_REMEMBERED = 1024
 """Host header values whose reading is kept; clients choose them, so there is a bound."""
 
@@ -26,7 +31,13 @@ def read_path(scope: Scope) -> tuple[str, bytes]:
     path: str = scope["path"]
     if not raw:
         return canonical_path(encode_path(path))
-    found = canonical_path(raw)
+    try:
+        found = canonical_path(raw)
+    except DownstreamError:
+        origin = _ABSOLUTE_FORM.match(raw)
+        if origin is None:
+            raise
+        return canonical_path(raw[origin.end() :] or b"/")
     if found[0] == path or unquote(raw.decode("latin-1")) == path:
         return found
     raw = raw.partition(b"?")[0]  # some test clients leave the query in

@@ -237,3 +237,33 @@ def test_logs_as_json(files: Files) -> None:
 def test_logs_by_level(files: Files) -> None:
     with files.running(env={"RUST_LOG": "warn,pingsix=debug"}) as process:
         assert process.stderr == ""
+
+
+RAW = {
+    "bytes outside ASCII": (b"GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+    "absolute form": (b"GET http://other/books HTTP/1.1\r\nHost: a\r\n\r\n", b"200"),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
+    "two framings": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\n",
+        b"400",
+    ),
+    "chunks in HTTP/1.0": (
+        b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"400",
+    ),
+    "the asterisk": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+    "a tunnel": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+}
+
+
+def test_odd_requests(files: Files, service: Service) -> None:
+    for parser in ("zttp", "httptools"):
+        with files.running("--http", parser) as process:
+            for name, (request, status) in RAW.items():
+                with socket.create_connection(("127.0.0.1", files.port), 20) as client:
+                    client.sendall(request)
+                    answer = client.recv(1000)
+                assert answer.startswith(b"HTTP/1.1 " + status), (parser, name, answer)
+            assert "Traceback" not in process.output
+    assert service.arrived == ["/books"] * 2

@@ -61,10 +61,14 @@ def test_no_host_is_the_empty_host() -> None:
         ({"path": "/ä", "raw_path": None}, "/ä", b"/%C3%A4"),
         ({"path": "/rewritten", "raw_path": b"/as/sent"}, "/rewritten", b"/rewritten"),
         ({"path": "/a", "raw_path": b"/a?x=1"}, "/a", b"/a"),
+        ({"path": "http://h/a b", "raw_path": b"http://h/a%20b"}, "/a b", b"/a%20b"),
+        ({"path": "http://h", "raw_path": b"http://h"}, "/", b"/"),
     ],
     ids=[
         "plain", "escaped", "dots", "escaped twice", "no raw path", "raw path None",
         "rewritten outside", "query in the raw path",
+        "absolute form",
+        "absolute form without a path",
     ],
 )  # fmt: skip
 def test_path(scope: dict[str, Any], path: str, target: bytes) -> None:
