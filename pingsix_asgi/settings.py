@@ -91,10 +91,21 @@ class Section(BaseModel):
 
 
 class ListenerTLS(Section):
-    """Certificate and key files, PEM."""
+    """Certificate and key files, PEM, for names that no ``ssls`` resource has.
 
-    cert_path: Filled
-    key_path: Filled
+    Without them such handshakes fail. ``fallback_sni`` is the name assumed of clients that send
+    none.
+    """
+
+    cert_path: Filled | None = None
+    key_path: Filled | None = None
+    fallback_sni: Filled | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_path is None) != (self.key_path is None):
+            raise ValueError("tls_cert_and_key_required_together: cert_path and key_path")
+        return self
 
 
 class Listener(Section):

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "proxy": CONTRACTS | {"upstream"},
     "middleware": CONTRACTS | {"ratelimit", "upstream", "telemetry", "logs", "cache"},
     "adapters": CONTRACTS | {"engine", "proxy"},
-    "snapshot": MACHINERY,
+    "snapshot": MACHINERY | {"tls"},
     "config": MACHINERY,
 }
 """What each part of the package may import, itself aside; parts not named may import everything."""

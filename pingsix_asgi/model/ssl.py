@@ -70,6 +70,12 @@ class SSL(Resource):
         """Every server name, however it was given."""
         return (self.sni,) if self.sni is not None else self.snis or ()
 
+    @property
+    def has_references(self) -> bool:
+        """Whether something is kept elsewhere ("$secret://…"), so that it cannot be loaded yet."""
+        given = (self.cert, self.key, *(self.certs or ()), *(self.keys or ()))
+        return any(map(_is_reference, given)) or _is_reference(self.client.ca if self.client else "")
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.type == "server" and not self.names:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
-from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -24,6 +21,7 @@ from .worker import Host
 
 if TYPE_CHECKING:
     from ..app import PingSIX
+    from .tls_listener import TLSListener
 
 
 class Hosts:
@@ -39,13 +37,15 @@ class Hosts:
         if listener.role != "gateway":
             return UvicornHost(app, sock, parser="httptools")
         if self._options.server == "granian":
+            if listener.is_tls and listener.cert_path is None:
+                raise StartupError("granian needs tls.cert_path: it shows no certificates of ssls")
             return self._granian(app, sock, listener)
         return UvicornHost(
             app,
             sock,
             parser="zttp" if listener.http2 else self._options.parser,
             http2=listener.http2,
-            tls=self._tls(listener) if listener.is_tls else None,
+            tls=self._tls(listener),
         )
 
     def _app(self, listener: Listener) -> ASGIApp:
@@ -88,28 +88,9 @@ class Hosts:
             ) from error
         return GranianHost(app, sock, listener)
 
-    def _tls(self, listener: Listener) -> Callable[[], ssl.SSLContext]:
-        """Return what makes the listener's context: live certificates, its own for other names."""
-        from ..tls.certificates import Certificates
-        from ..tls.listener import listener_context
+    def _tls(self, listener: Listener) -> TLSListener | None:
+        if not listener.is_tls:
+            return None
+        from .tls_listener import tls_listener  # costs start-up time that others need not spend
 
-        alpn = ("h2", "http/1.1") if listener.http2 else ("http/1.1",)
-        own = (_pem(listener.cert_path), _pem(listener.key_path))
-        current = Certificates({}, alpn)
-        seen: object = None
-
-        def certificates() -> Certificates:
-            nonlocal current, seen
-            ssls = self._gateway.runtime.snapshot.ssls
-            if ssls is not seen:
-                current, seen = Certificates(ssls, alpn, current), ssls
-            return current
-
-        return lambda: listener_context(certificates, alpn, own=own)
-
-
-def _pem(path: str | None) -> str:
-    try:
-        return Path(path or "").read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"listeners: tls: {path}: {error}") from error
+        return tls_listener(self._gateway, listener)

@@ -23,16 +23,13 @@ class Listener:
     cert_path: str | None = None
     key_path: str | None = None
     http2: bool = False
+    is_tls: bool = False
+    fallback_sni: str | None = None
 
     @property
     def address(self) -> str:
         """The address as it was configured."""
         return format_address(self.host, self.port)
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether the listener speaks TLS."""
-        return self.cert_path is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,8 @@ def listeners_of(
                 cert_path=tls.cert_path if tls else None,
                 key_path=tls.key_path if tls else None,
                 http2=given.offer_h2 if tls else given.offer_h2c,
+                is_tls=tls is not None,
+                fallback_sni=tls.fallback_sni if tls else None,
             )
         )
     if settings.status is not None:

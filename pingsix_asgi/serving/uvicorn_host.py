@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from socket import socket
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import uvicorn
 
 from ..types import ASGIApp
 from .sockets import BACKLOG
+from .tls_protocols import use_connection_apps
+
+if TYPE_CHECKING:
+    from .tls_listener import TLSListener
 
 HTTPParser: TypeAlias = Literal["auto", "httptools", "zttp"]
 
@@ -34,6 +37,16 @@ def choose_parser(wanted: HTTPParser) -> Literal["httptools", "zttp"]:
     return "zttp" if find_spec("zttp") else "httptools"
 
 
+def _protocol(parser: HTTPParser, http2: bool) -> type[asyncio.Protocol] | str:
+    if http2:
+        return "zttp"
+    if choose_parser(parser) == "httptools":
+        return "httptools"
+    from .zttp_protocol import StrictZttpProtocol
+
+    return StrictZttpProtocol
+
+
 class UvicornHost(uvicorn.Server):
     """One listening socket with its own app."""
 
@@ -44,16 +57,13 @@ class UvicornHost(uvicorn.Server):
         *,
         parser: HTTPParser = "auto",
         http2: bool = False,
-        tls: Callable[[], ssl.SSLContext] | None = None,
+        tls: TLSListener | None = None,
     ) -> None:
-        """Prepare a server; ``tls`` makes the context whose certificates clients see.
-
-        HTTP/2 needs zttp.
-        """
+        """Prepare a server. HTTP/2 needs zttp."""
         super().__init__(
             uvicorn.Config(
                 app,
-                http=choose_parser(parser),
+                http=_protocol(parser, http2),
                 http2=http2,
                 interface="asgi3",
                 lifespan="off",
@@ -63,9 +73,12 @@ class UvicornHost(uvicorn.Server):
                 server_header=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
-                ssl_context_factory=(lambda *_: tls()) if tls is not None else None,
+                ssl_context_factory=(lambda *_: tls.context) if tls is not None else None,
             )
         )
+        if tls is not None:
+            self.config.load()
+            use_connection_apps(self.config, tls.make_app)
         self._socket = sock
         self._ready = asyncio.Event()
 

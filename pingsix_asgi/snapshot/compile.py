@@ -13,10 +13,12 @@ from ..model.plugin_metadata import PluginMetadata
 from ..model.resources import parse_document
 from ..model.route import Route
 from ..model.service import Service
+from ..model.ssl import SSL
 from ..model.upstream import Upstream as UpstreamModel
 from ..plugin.base import Plugin, PluginConf
 from ..plugin.layer import Faults, compile_step, find_plugin, parse_consumer_conf
 from ..plugin.registry import Registry
+from ..tls.contexts import check_ssl
 from ..types import JSON
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
@@ -67,6 +69,8 @@ class Compiler:
                 return Part(key, document, model, metadata=metadata)
             case Consumer() | Credential():
                 return self._consumer(key, document, model, before, faults)
+            case SSL():
+                self._check_ssl(model, faults)
             case UpstreamModel():
                 return Part(key, document, model, upstream=self._upstream(model, key, "", faults))
         tests = compile_tests(model, faults) if isinstance(model, Route) else NO_TESTS
@@ -113,6 +117,15 @@ class Compiler:
             faults.errors.extend(found)
             return None
         return found
+
+    def _check_ssl(self, model: SSL, faults: Faults) -> None:
+        """Load certificates and keys. References are judged when they have been resolved."""
+        if self._gateway is None and model.has_references:
+            return
+        try:
+            check_ssl(model)
+        except SchemaError as error:
+            faults.add(error.message, error.path)
 
     def _upstream(
         self, model: UpstreamModel, key: str, path: str, faults: Faults

@@ -7,12 +7,16 @@ that is gone before the context is used.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import SchemaError
 from ..model.ssl import SSL
+
+_VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+"""What can be spoken: OpenSSL 3 refuses older versions as insecure."""
 
 
 def base_context(alpn: Sequence[str]) -> ssl.SSLContext:
@@ -30,18 +34,42 @@ def server_context(resource: SSL, alpn: Sequence[str]) -> ssl.SSLContext:
     needs one depends on its path. Raises SchemaError naming the field that does not load.
     """
     context = base_context(alpn)
-    pairs = [("cert", resource.cert, resource.key)]
-    more = zip(resource.certs or (), resource.keys or (), strict=True)
-    pairs += [(f"certs.{index}", cert, key) for index, (cert, key) in enumerate(more)]
-    for path, cert, key in pairs:
+    if resource.ssl_protocols is not None:
+        _limit_versions(context, resource.ssl_protocols)
+    for path, cert, key in _pairs(resource):
         load_pair(context, cert, key, path)
     if resource.client is not None:
         context.verify_mode = ssl.CERT_OPTIONAL
+        context.num_tickets = 0  # a resumed session no longer knows how its client was verified
+        context.options |= ssl.OP_NO_TICKET
         try:
             context.load_verify_locations(cadata=resource.client.ca)
         except (ssl.SSLError, ValueError) as error:
             raise SchemaError(f"not a CA certificate: {error}", path="client.ca") from None
     return context
+
+
+def skip_patterns(resource: SSL) -> tuple[re.Pattern[str], ...]:
+    """Return the patterns of paths that need no client certificate. Raises SchemaError."""
+    found = []
+    client = resource.client
+    for index, text in enumerate((client.skip_mtls_uri_regex or ()) if client else ()):
+        try:
+            found.append(re.compile(text))
+        except re.error as error:
+            path = f"client.skip_mtls_uri_regex.{index}"
+            raise SchemaError(f"not a regular expression: {error}", path=path) from None
+    return tuple(found)
+
+
+def check_ssl(resource: SSL) -> None:
+    """Load everything a resource holds, keeping nothing. Raises SchemaError naming the field."""
+    if resource.type == "server":
+        server_context(resource, ())
+        skip_patterns(resource)
+        return
+    for path, cert, key in _pairs(resource):
+        load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), cert, key, path)
 
 
 def load_pair(context: ssl.SSLContext, cert: str, key: str, path: str = "cert") -> None:
@@ -56,6 +84,21 @@ def load_pair(context: ssl.SSLContext, cert: str, key: str, path: str = "cert") 
         raise SchemaError(f"failed to parse cert or key: {reason}", path=path) from None
     finally:
         os.unlink(name)
+
+
+def _pairs(resource: SSL) -> Iterator[tuple[str, str, str]]:
+    yield "cert", resource.cert, resource.key
+    more = zip(resource.certs or (), resource.keys or (), strict=True)
+    for index, (cert, key) in enumerate(more):
+        yield f"certs.{index}", cert, key
+
+
+def _limit_versions(context: ssl.SSLContext, names: Sequence[str]) -> None:
+    versions = [version for name, version in _VERSIONS.items() if name in names]
+    if not versions:
+        text = f"none of {', '.join(names)} can be spoken, only {', '.join(_VERSIONS)}"
+        raise SchemaError(text, path="ssl_protocols")
+    context.minimum_version, context.maximum_version = versions[0], versions[-1]
 
 
 def _no_password() -> str:

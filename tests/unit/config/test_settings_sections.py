@@ -134,8 +134,8 @@ REFUSED: dict[str, tuple[JSON, str, str]] = {
     ),
     "half a pair": (
         {"listeners": [{"tls": {"cert_path": "x"}}]},
-        "listeners.0.tls.key_path",
-        'property "key_path" is required',
+        "listeners.0.tls",
+        "tls_cert_and_key_required_together",
     ),
     "etcd without host": ({"etcd": {"host": []}}, "etcd.host", "at least 1 items"),
     "etcd user alone": (

@@ -10,8 +10,9 @@ import trustme
 
 from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.model.ssl import SSL
-from pingsix_asgi.tls.certificates import Certificates, listener_context
-from pingsix_asgi.tls.contexts import server_context
+from pingsix_asgi.tls.certificates import Certificates
+from pingsix_asgi.tls.contexts import check_ssl, server_context
+from pingsix_asgi.tls.listener import listener_context
 
 CA = trustme.CA()
 
@@ -27,14 +28,21 @@ def resource(*names: str, **more: Any) -> SSL:
     return SSL.model_validate({"cert": cert, "key": key, "snis": list(names), **more})
 
 
-def handshake(context: ssl.SSLContext, name: str | None, client: Any = None) -> Any:
-    """Shake hands in memory; returns the names of the certificate the client saw."""
+def handshake(
+    context: ssl.SSLContext,
+    name: str | None,
+    client: Any = None,
+    version: ssl.TLSVersion | None = None,
+) -> Any:
+    """Shake hands in memory; returns what both sides know of it."""
     asking = ssl.create_default_context()
     CA.configure_trust(asking)
     asking.check_hostname = False
     asking.set_alpn_protocols(["h2", "http/1.1"])
     if client is not None:
         client.configure_cert(asking)
+    if version is not None:
+        asking.maximum_version = version
     c_in, c_out, s_in, s_out = (ssl.MemoryBIO() for _ in range(4))
     left = asking.wrap_bio(c_in, c_out, server_hostname=name)
     right = context.wrap_bio(s_in, s_out, server_side=True)
@@ -50,7 +58,7 @@ def handshake(context: ssl.SSLContext, name: str | None, client: Any = None) -> 
     assert len(done) == 2
     shown: Any = left.getpeercert()
     names = {value for _, value in shown["subjectAltName"]}
-    return names, left.selected_alpn_protocol(), right.getpeercert()
+    return names, left.selected_alpn_protocol(), right.getpeercert(), right.version()
 
 
 def test_the_most_exact_name_wins_and_changes_show_in_the_next_handshake() -> None:
@@ -106,11 +114,18 @@ def test_clients_are_verified_where_the_resource_says_so() -> None:
 
 
 def test_a_resource_may_refuse_a_protocol_version() -> None:
-    limited = resource("a.example.com", ssl_protocols=["TLSv1.3"])
-    found = Certificates({"1": limited}, ["http/1.1"]).find("a.example.com")
-    assert found is not None
-    assert found.allows("TLSv1.3")
-    assert not found.allows("TLSv1.2")
+    state = Certificates(
+        {
+            "1": resource("new.example.com", ssl_protocols=["TLSv1.1", "TLSv1.3"]),
+            "2": resource("old.example.com", ssl_protocols=["TLSv1.2"]),
+        },
+        ["http/1.1"],
+    )
+    context = listener_context(lambda: state, ["http/1.1"])
+    assert handshake(context, "new.example.com", version=None)[3] == "TLSv1.3"
+    assert handshake(context, "old.example.com", version=None)[3] == "TLSv1.2"
+    with pytest.raises(ssl.SSLError, match="(?i)protocol"):
+        handshake(context, "new.example.com", version=ssl.TLSVersion.TLSv1_2)
 
 
 def test_unchanged_resources_keep_their_context() -> None:
@@ -122,13 +137,20 @@ def test_unchanged_resources_keep_their_context() -> None:
 
 def test_what_does_not_load_names_its_field() -> None:
     cert, key = pem("a.example.com")
-    other_key = pem("b.example.com")[1]
+    other_key, ca = pem("b.example.com")[1], CA.cert_pem.bytes().decode()
     for fields, path in (
         ({"cert": cert, "key": other_key}, "cert"),
         ({"cert": "x" * 200, "key": key}, "cert"),
         ({"cert": cert, "key": key, "client": {"ca": "y" * 200}}, "client.ca"),
+        ({"cert": cert, "key": key, "certs": [cert], "keys": [other_key]}, "certs.0"),
+        ({"cert": cert, "key": key, "ssl_protocols": ["TLSv1.1"]}, "ssl_protocols"),
+        ({"cert": cert, "key": other_key, "type": "client"}, "cert"),
+        (
+            {"cert": cert, "key": key, "client": {"ca": ca, "skip_mtls_uri_regex": ["/a", "("]}},
+            "client.skip_mtls_uri_regex.1",
+        ),
     ):
         bad = SSL.model_validate({"sni": "a.example.com", **fields})
         with pytest.raises(SchemaError) as caught:
-            server_context(bad, ["http/1.1"])
+            check_ssl(bad)
         assert caught.value.path == path
