@@ -107,7 +107,7 @@ class Body:
         if receive is None:
             return
         left = self._left - len(self.first) if self._left >= 0 else self._left
-        more = True
+        more = left != 0
         while more and not connection.closed:
             self.consumed = True
             message = await receive()
@@ -120,6 +120,7 @@ class Body:
                 if left < 0 or (left and not more):
                     raise DownstreamError("body and content-length differ")
                 connection.write(piece)
+                more = left > 0  # some servers end with an empty message: too late for us
             elif piece:
                 connection.write(_chunk(piece))
             if connection.write_paused:
@@ -144,7 +145,7 @@ async def read_body(head: Head, receive: Receive) -> Body:
     if message["type"] != "http.request":
         raise ClientGone("client left while sending its request")
     first = message.get("body", b"")
-    if not message.get("more_body", False):
+    if not message.get("more_body", False) or len(first) == length:
         if not first and length == UNSAID:
             return NO_BODY_AT_ALL
         return Body(_framing(len(first)), first)

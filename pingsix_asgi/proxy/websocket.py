@@ -169,7 +169,7 @@ class Tunnel:
         exchange, connection = self._exchange, self._connection
         connection.tunnel = self._received
         self._received(connection.upgraded or b"")
-        exchange.upload = asyncio.get_running_loop().create_task(
+        upward = exchange.upload = asyncio.get_running_loop().create_task(
             self._pass_up(), name="pingsix: websocket messages to the node"
         )
         failure: UpstreamError | None = None
@@ -179,6 +179,8 @@ class Tunnel:
             failure = error
             self._closing = {"type": "websocket.close", "code": _LOST, "reason": ""}
         if self._closing is not None and not self._client_left:
+            upward.cancel()  # granian does not close while a receive is pending
+            await asyncio.wait((upward,))
             await self._send(self._closing)
         exchange.connection = None
         connection.close()  # in order: a close frame may still be on its way
