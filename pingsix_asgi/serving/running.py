@@ -13,10 +13,12 @@ from .. import __version__
 from ..config.open import Opened
 from ..config.watch import StoreSource
 from ..context import Context, Target
+from ..control.metrics import CONTENT_TYPE, render_metrics
 from ..control.status import Status
 from ..errors import ConfigError, InvalidConfig, SchemaError
-from ..http.response import error_page
+from ..http.response import Response, error_page
 from ..model.resources import Resources
+from ..plugin.internal_api import internal_apis
 from ..plugin.plan import Plan
 from ..plugin.registry import Registry
 from ..secrets.references import References
@@ -55,6 +57,7 @@ class Running:
         self._opened = opened
         self._status = status
         self._publisher = Publisher(builder)
+        internal_apis(self.runtime)["/apisix/prometheus/metrics"] = self._metrics
         keyring = keyring_of(opened.settings)
         self._unsealer = Unsealer(keyring, registry) if keyring is not None else None
         self._published = asyncio.Event()
@@ -90,6 +93,9 @@ class Running:
             published.cancel()
         if not self._published.is_set():
             logger.warning("no configuration after %g s: starting without", FIRST_PUBLICATION_S)
+
+    def _metrics(self) -> Response:
+        return Response(200, render_metrics(self.runtime), [(b"content-type", CONTENT_TYPE)])
 
     async def stop(self) -> None:
         """Stop following the source and close every connection."""
