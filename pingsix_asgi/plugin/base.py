@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from importlib import import_module
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
+from pydantic import ConfigDict
+
 from ..clock import Clock
 from ..context import Context, Target
 from ..http.response import Response
@@ -43,7 +45,12 @@ RESPONSE_PHASES: tuple[Phase, ...] = (
 
 
 class PluginConf(Model):
-    """Base of plugin confs: frozen, strict types, unknown fields refused."""
+    """Base of plugin confs: frozen, strict types; unknown options are named in the log and ignored.
+
+    That is how APISIX and PingSIX treat options that another version of a plugin has.
+    """
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class EmptyConf(PluginConf):

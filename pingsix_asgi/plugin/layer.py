@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Literal, TypeAlias
 
 from ..errors import ReferenceMissing, SchemaError
 from ..model.base import problems
 from ..types import JSON
 from .base import Plugin, PluginConf
-from .meta import Meta, decorator, split_meta
+from .meta import FILTER_FAULT, FILTER_PATH, Meta, decorator, split_meta
 from .plan import Step
 from .registry import Registry
 
@@ -46,7 +47,8 @@ class Faults:
         lead = f"failed to check the configuration of plugin {plugin} err: "
         for error in errors:
             path = ".".join(part for part in ("plugins", plugin, error.path) if part)
-            self.add(lead + error.message, path)
+            is_complete = error.message.startswith(FILTER_FAULT) and error.path == FILTER_PATH
+            self.add(error.message if is_complete else lead + error.message, path)
 
 
 def find_plugin(registry: Registry, name: str, faults: Faults) -> type[Plugin] | None:
@@ -113,9 +115,18 @@ def _parsed(
         return None
     found = problems(model, options)
     if not isinstance(found, list):
+        if unknown := options.keys() - _names(model):
+            logger.warning("plugin %s: no option %s", plugin.name, ", ".join(sorted(unknown)))
         return None if meta.disable else (found, meta)
     if meta.disable:
         logger.warning("conf of the disabled plugin %s is invalid: %s", plugin.name, found[0])
     else:
         faults.add_conf(plugin.name, found)
     return None
+
+
+@cache
+def _names(model: type[PluginConf]) -> frozenset[str]:
+    """Return the names that options can be given by."""
+    fields = model.model_fields
+    return frozenset((*fields, *(field.alias for field in fields.values() if field.alias)))

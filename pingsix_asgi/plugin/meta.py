@@ -27,6 +27,10 @@ logger = logging.getLogger("pingsix_asgi.plugin")
 
 Hook: TypeAlias = Callable[..., Any]
 
+FILTER_FAULT = "failed to validate the 'vars' expression"
+FILTER_PATH = "_meta.filter"
+"""How a filter that is no expression is told, without naming the plugin."""
+
 
 def _text_or_object(value: JSON) -> JSON:
     if value is not None and not isinstance(value, str | dict):
@@ -79,8 +83,7 @@ class Decorator:
             try:
                 self._predicate = compile_expression(meta.filter)
             except ValueError as error:
-                text = f"failed to validate the 'vars' expression: {error}"
-                raise SchemaError(text, path="_meta.filter") from None
+                raise SchemaError(f"{FILTER_FAULT}: {error}", path=FILTER_PATH) from None
 
     def __call__(self, phase: Phase | Literal["wrap"], hook: Hook) -> Hook:
         """Return the hook to run in ``phase`` instead of ``hook``."""

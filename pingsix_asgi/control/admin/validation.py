@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -18,10 +19,12 @@ from .kinds import KINDS
 Answer = tuple[int, JSON]
 
 _SINGULAR: Final = {kind.label.replace(" ", "_"): kind.name for kind in KINDS.values()}
+_OF_PLUGINS: Final = ("failed to check the configuration", "invalid plugin conf", "unknown plugin")
 _COMPLETE: Final = (
-    "unknown plugin",
+    *_OF_PLUGINS,
     "failed to",
     "only one of",
+    "only supports auth type",
     "wrong username",
 )
 """Starts of messages that APISIX gives without "invalid configuration"."""
@@ -33,11 +36,17 @@ def check_resource(kind: str, id: str, document: JSON, registry: Registry) -> st
     The check is the one the data plane compiles with.
     """
     found = check_document(kind, id, document, registry)
-    return _text(found[0]) if found else None
+    return _text(kind, document, found[0]) if found else None
 
 
-def _text(error: SchemaError) -> str:
-    message = error.message
+def _text(kind: str, document: JSON, error: SchemaError) -> str:
+    message, path = error.message, error.path.split(".")
+    if path[0] == "plugins" and len(path) == 2:
+        conf = document["plugins"][path[1]]
+        if not isinstance(conf, dict):
+            message = f"invalid plugin conf {json.dumps(conf)} for plugin [{path[1]}]"
+    if kind in ("consumers", "credentials") and message.startswith(_OF_PLUGINS):
+        return f"invalid plugins configuration: {message}"
     if message.startswith(_COMPLETE):
         return message
     parent = error.path.rpartition(".")[0]

@@ -273,12 +273,11 @@ async def test_all_or_nothing(gateway: Gateway) -> None:
 
 
 async def test_plugin_faults_are_all_told_with_their_path(gateway: Gateway) -> None:
-    plugins = {"counting": {"mark": 5, "x": 1}, "nope": {}, "other": {"_meta": {"x": 1}}}
+    plugins = {"counting": {"mark": 5}, "nope": {}, "other": {"_meta": {"x": 1}}}
     errors = await gateway.publish(routes={"1": {"uri": "bad", "plugins": plugins}})
     lead = "failed to check the configuration of plugin"
     found = {error.path: error.message for error in errors}
     assert found["plugins.counting.mark"].startswith(f"{lead} counting err: property")
-    assert found["plugins.counting.x"].endswith("additional properties forbidden, found x")
     assert found["plugins.nope"] == "unknown plugin [nope]"
     assert found["plugins.other._meta.x"].startswith(f'{lead} other err: property "_meta"')
 
