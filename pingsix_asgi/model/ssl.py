@@ -73,8 +73,9 @@ class SSL(Resource):
     @property
     def has_references(self) -> bool:
         """Whether something is kept elsewhere ("$secret://…"), so that it cannot be loaded yet."""
-        given = (self.cert, self.key, *(self.certs or ()), *(self.keys or ()))
-        return any(map(_is_reference, given)) or _is_reference(self.client.ca if self.client else "")
+        ca = (self.client.ca,) if self.client is not None else ()
+        given = (self.cert, self.key, *(self.certs or ()), *(self.keys or ()), *ca)
+        return any(map(_is_reference, given))
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a TLS listener is made of: a context whose certificates are live, and the guard before it."""
+"""A TLS listener: a context whose certificates are live, and the guard before the gateway."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_a_resource_may_refuse_a_protocol_version() -> None:
     context = listener_context(lambda: state, ["http/1.1"])
     assert handshake(context, "new.example.com", version=None)[3] == "TLSv1.3"
     assert handshake(context, "old.example.com", version=None)[3] == "TLSv1.2"
-    with pytest.raises(ssl.SSLError, match="(?i)protocol"):
+    with pytest.raises(ssl.SSLError, match="protocol"):
         handshake(context, "new.example.com", version=ssl.TLSVersion.TLSv1_2)
 
 
