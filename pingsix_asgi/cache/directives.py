@@ -1,4 +1,4 @@
-"""Cache-Control, Age, Expires and validators, as functions of headers (RFC 9111)."""
+"""Cache-Control, Age, Expires and dates, as functions of headers (RFC 9111)."""
 
 from __future__ import annotations
 
@@ -49,10 +49,17 @@ def lifetime(headers: Headers, cache_control: Directives, now: float) -> float |
 
 
 def initial_age(headers: Headers, now: float) -> float:
-    """Return how old a response was when it arrived at ``now`` (RFC 9111 §4.2.3)."""
-    said = seconds((headers.get(b"age") or b"0").decode("latin-1").partition(",")[0].strip()) or 0
+    """Return how old a response was when it arrived at ``now`` (RFC 9111 §4.2.3).
+
+    An Age that is repeated or cannot be read counts as very old. Differs: RFC 9111 §5.1 would use
+    the first one or none, which may call a stale response fresh.
+    """
+    ages = headers.getlist(b"age")
+    said = seconds(b",".join(ages).decode("latin-1").strip()) if ages else 0
+    if said is None:
+        return float(_LARGEST_S)
     born = http_date(headers.get(b"date"))
-    return max(float(said), now - born if born is not None else 0.0, 0.0)
+    return max(float(said), now - born if born is not None else 0.0)
 
 
 def http_date(value: bytes | None) -> float | None:
@@ -63,24 +70,6 @@ def http_date(value: bytes | None) -> float | None:
         return parsedate_to_datetime(value.decode("latin-1")).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def not_modified(request: Headers, stored: Headers) -> bool:
-    """Tell whether a stored response answers a conditional request with 304 (RFC 9110 §13.2.2)."""
-    wanted = request.combined(b"if-none-match")
-    if wanted is not None:
-        tag = stored.get(b"etag")
-        if wanted.strip() == b"*":
-            return True
-        tags = {_weak(part.strip()) for part in wanted.split(b",")}
-        return tag is not None and _weak(tag) in tags
-    since = http_date(request.get(b"if-modified-since"))
-    changed = http_date(stored.get(b"last-modified"))
-    return since is not None and changed is not None and changed <= since
-
-
-def _weak(tag: bytes) -> bytes:
-    return tag.removeprefix(b"W/")
 
 
 def _split_quoted(text: str) -> list[str]:

@@ -1,78 +1,67 @@
-"""The common part of the caching plugins: one request through lookup, capture and replay.
+"""The common part of the caching plugins: one request through lookup, fetch and replay.
 
-access looks the response up and answers, or marks the request for capture; header_filter decides
-what to keep and turns a 304 or a failure of the origin into the stored response; body_filter
-collects or replays the body. While one request fetches a response, others for it wait.
+access looks the response up and answers, or makes the request one that fetches it; around the
+target a Fetch decides what to keep and turns a 304 or a failure into the stored response;
+header_filter shows the status. While one request fetches a response, others for it wait.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-from ..context import Context
+from ..context import CONTEXT_KEY, Context, Request
+from ..errors import DownstreamError, UpstreamError
 from ..http.headers import Headers
+from ..http.path import canonical_path
 from ..http.response import Response, error_page
+from ..http.scope import read_host
 from ..plugin.base import Host, Plugin, Reply
-from .directives import Directives, directives, not_modified
+from ..shared.metrics import Family, gateway_metrics
+from ..types import ASGIApp, Receive, Scope, Send
+from .answer import answer
+from .directives import directives
+from .fetch import Fetch, Lookup
 from .policy import Policy
 from .store import Entry, Store
 
-logger = logging.getLogger("pingsix_asgi.cache")
-
-LOCK_S = 5.0
-"""How long a request waits for another one that fetches the same response."""
-
-
-class Lookup:
-    """What one request found in the cache and does about it."""
-
-    __slots__ = ("body", "entry", "key", "locked", "replay", "saving", "stale", "status", "wanted")
-
-    def __init__(self, key: str, wanted: Directives) -> None:
-        self.key = key
-        self.wanted = wanted
-        """The client's Cache-Control."""
-        self.status = "MISS"
-        self.stale: Entry | None = None
-        self.locked = False
-        self.entry: Entry | None = None
-        """What is being captured."""
-        self.body = bytearray()
-        self.saving = False
-        """The store is being written; the lock is released when that is done."""
-        self.replay: bytes | None = None
-        """A stored body to send in place of the origin's."""
+REQUESTS = Family(
+    "cache_requests_total", "Requests by what the cache did", "counter", ("outcome", "scope")
+)
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 
 class CachingPlugin(Plugin):
     """Subclasses give the policy, the key, the store and how the status is shown."""
 
     policy: Policy
-    skip_status = "MISS"
-    """Status shown for a method that is not cached; "" for none."""
+    scope = ""
+    """Where responses are kept, for the metric."""
+    purges = False
+    """The method PURGE forgets a response."""
 
     def setup(self, host: Host) -> None:
         self._now = host.clock.time
         self.store: Store = self.make_store(host)
-        self._locks: dict[str, asyncio.Event] = host.keep((self.name, "locks", host.owner), dict)
-        self._saving: set[asyncio.Task[None]] = set()
+        self._metrics = gateway_metrics(host)
 
     def make_store(self, host: Host) -> Store:
         """Return the store, kept by the host so that it outlives configurations."""
         raise NotImplementedError
 
-    def key(self, ctx: Context) -> str:
-        """Return the cache key of a request."""
+    def key(self, ctx: Context, method: str) -> str:
+        """Return the cache key of a request, if its method were ``method``."""
         raise NotImplementedError
 
-    def bypasses(self, ctx: Context) -> bool:
-        """Tell whether the cache is to be left alone for this request."""
+    def leaves_alone(self, ctx: Context) -> str | None:
+        """Return the status of a request that the cache leaves alone ("" for none), else None."""
         raise NotImplementedError
 
     def keeps(self, ctx: Context) -> bool:
         """Tell whether the response of this request may be kept as far as the conf goes."""
+        return True
+
+    def is_personal(self, ctx: Context) -> bool:
+        """Tell whether the answer is not for others who get the same key."""
         raise NotImplementedError
 
     def show(self, headers: Headers, status: str) -> None:
@@ -82,186 +71,169 @@ class CachingPlugin(Plugin):
     async def access(self, ctx: Context) -> Reply:
         if ctx.is_websocket:
             return None
-        lookup = Lookup(self.key(ctx), directives(ctx.request.headers))
-        method = ctx.request.method
-        if method == "PURGE":
-            return error_page(200 if await self.store.purge(lookup.key) else 404)
+        headers = ctx.request.headers
+        if ctx.request.method == "PURGE" and self.purges:
+            return error_page(200 if await self._purge(ctx) else 404)
+        lookup = Lookup(directives(headers), headers)
         ctx.note(self, lookup)
-        if method not in self.policy.methods:
-            lookup.status = self.skip_status
+        skipped = self.leaves_alone(ctx)
+        if skipped is None and self._client_skips(lookup):
+            skipped = "BYPASS"
+        if skipped is not None:
+            lookup.status = skipped
             return None
-        if self.bypasses(ctx) or self._client_bypasses(ctx, lookup.wanted):
-            lookup.status = "BYPASS"
-            return None
+        lookup.key = self.key(ctx, ctx.request.method)
         return await self._look_up(ctx, lookup)
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        async def fetching(scope: Scope, receive: Receive, send: Send) -> None:
+            ctx: Context = scope[CONTEXT_KEY]
+            lookup: Lookup | None = ctx.noted(self)
+            is_safe = ctx.request.method in _SAFE
+            if lookup is None or (is_safe and not lookup.key):
+                await app(scope, receive, send)
+                return
+            fetch = Fetch(self.policy, lookup, ctx, send, self._now)
+            try:
+                await app(scope, receive, fetch.send)
+            except UpstreamError:
+                if fetch.status or not await fetch.stand_in():
+                    raise
+            if not is_safe:
+                await self._invalidate(ctx, fetch)
+            await self._save(ctx, lookup, fetch)
+
+        return fetching
 
     def header_filter(self, ctx: Context) -> None:
         lookup: Lookup | None = ctx.noted(self)
-        if lookup is None:
-            return
-        stale, head = lookup.stale, ctx.response
-        if lookup.status in ("HIT", "STALE", "BYPASS") or not lookup.key:
-            pass
-        elif stale is not None and head.status == 304 and lookup.status == "EXPIRED":
-            self._renew(ctx, lookup, stale)
-        elif stale is not None and head.status >= 500:
-            self._stand_in(ctx, lookup, stale)
-        else:
-            self._begin_capture(ctx, lookup)
-        if lookup.status:
-            self.show(head.headers, lookup.status)
-
-    def body_filter(self, ctx: Context, chunk: bytes, last: bool) -> bytes:
-        lookup: Lookup | None = ctx.noted(self)
-        if lookup is None:
-            return chunk
-        if lookup.replay is not None:
-            return lookup.replay if last and ctx.request.method != "HEAD" else b""
-        if lookup.entry is not None:
-            lookup.body += chunk
-            if self.policy.max_bytes and len(lookup.body) >= self.policy.max_bytes:
-                lookup.entry, lookup.body = None, bytearray()
-            elif last:
-                self._save(lookup, lookup.entry)
-        return chunk
+        if lookup is not None and lookup.status:
+            self.show(ctx.response.headers, lookup.status)
 
     def log(self, ctx: Context) -> None:
         lookup: Lookup | None = ctx.noted(self)
-        if lookup is not None and lookup.locked and not lookup.saving:
-            self._unlock(lookup)
+        if lookup is None:
+            return
+        if lookup.flight is not None:
+            lookup.flight.land()
+        if lookup.status:
+            cell = self._metrics.series(REQUESTS, (lookup.status.lower(), self.scope))
+            if cell is not None:
+                self._metrics.sheet.cells[cell] += 1.0
 
     async def _look_up(self, ctx: Context, lookup: Lookup) -> Reply:
-        deadline = asyncio.get_running_loop().time() + LOCK_S
-        while True:
-            now = self._now()
-            entry = await self.store.find(lookup.key, ctx.request.headers)
-            if entry is not None:
-                if self.policy.is_fresh(entry, now, lookup.wanted):
-                    return self._answer(ctx, lookup, entry, "HIT")
-                if self.policy.accepts_stale(entry, now, lookup.wanted):
-                    return self._answer(ctx, lookup, entry, "STALE")
-            busy = self._locks.get(lookup.key)
-            if busy is None:
-                break
-            if entry is not None and self.policy.may_serve_while_revalidating(entry, now):
-                return self._answer(ctx, lookup, entry, "STALE")
-            if not await _wait(busy, deadline):
-                break
+        entry = await self._find(ctx, lookup)
+        flight = self.store.flights.find(lookup.key)
+        if not lookup.status and flight is not None:
+            if entry is not None and self.policy.may_serve_while_revalidating(entry, self._now()):
+                lookup.status = "STALE"
+            else:
+                await flight.landed()
+                entry = await self._find(ctx, lookup)
+        if entry is not None and lookup.status:
+            return self._reply(ctx, lookup, entry)
         if "only-if-cached" in lookup.wanted and self.policy.honours_client:
+            lookup.status = "MISS"
             return error_page(504)
-        if lookup.key not in self._locks:
-            self._locks[lookup.key] = asyncio.Event()
-            lookup.locked = True
-        if entry is not None:
-            lookup.stale, lookup.status = entry, "EXPIRED"
-            if self.policy.honours_origin:
-                _ask_whether_modified(ctx.request.headers, entry)
+        lookup.status = "MISS" if entry is None else "EXPIRED"
+        lookup.is_personal = self.is_personal(ctx)
+        headers = ctx.request.headers
+        lookup.conditions = Headers(list(headers.raw))
+        is_storable = ctx.request.method != "HEAD" and (
+            entry is not None or b"range" not in headers
+        )
+        if is_storable and self.keeps(ctx):
+            lookup.flight = self.store.flights.begin(lookup.key)
+        if entry is not None and self.policy.honours_origin:
+            lookup.stale = entry
+            _ask_about(entry, headers)
         return None
 
-    def _answer(self, ctx: Context, lookup: Lookup, entry: Entry, status: str) -> Response:
-        lookup.status = status
-        headers = [*entry.headers, (b"age", b"%d" % entry.current_age(self._now()))]
-        if not_modified(ctx.request.headers, Headers(entry.headers)) and entry.status == 200:
-            return Response(304, b"", headers)
-        return Response(entry.status, entry.body, headers)
-
-    def _renew(self, ctx: Context, lookup: Lookup, stale: Entry) -> None:
-        """The origin confirmed a stale response: freshen and send it (RFC 9111 §4.3.4)."""
-        merged = Headers(list(stale.headers), owned=True)
-        for name in dict.fromkeys(name for name, _ in ctx.response.headers):
-            if name != b"content-length":
-                merged.remove(name)
-                for value in ctx.response.headers.getlist(name):
-                    merged.append(name, value)
-        entry = self.policy.entry(stale.status, merged, ctx.request.headers, self._now())
-        self._replay(ctx, lookup, stale, merged)
-        lookup.status = "REVALIDATED"
+    async def _find(self, ctx: Context, lookup: Lookup) -> Entry | None:
+        """Look in the store; sets the status when what is found can be used as it is."""
+        entry = await self.store.find(lookup.key, ctx.request.headers)
         if entry is not None:
-            entry.body = stale.body
-            self._save(lookup, entry)
+            now = self._now()
+            if self.policy.is_fresh(entry, now, lookup.wanted):
+                lookup.status = "HIT"
+            elif self.policy.accepts_stale(entry, now, lookup.wanted):
+                lookup.status = "STALE"
+        return entry
 
-    def _stand_in(self, ctx: Context, lookup: Lookup, stale: Entry) -> None:
-        """The origin failed: send the stale response if that is allowed."""
-        if not self.policy.may_serve_on_error(stale, self._now()):
+    def _reply(self, ctx: Context, lookup: Lookup, entry: Entry) -> Response:
+        reply = answer(entry, ctx.request, lookup.conditions, self._now())
+        if ctx.reply_headers:
+            ours = {name for name, _ in ctx.reply_headers}
+            reply.headers = [pair for pair in reply.headers if pair[0] not in ours]
+        return reply
+
+    async def _save(self, ctx: Context, lookup: Lookup, fetch: Fetch) -> None:
+        """Store what was fetched; the client has its answer already."""
+        entry = fetch.entry
+        if entry is None or not fetch.is_whole or not self.keeps(ctx):
             return
-        headers = Headers(list(stale.headers), owned=True)
-        headers.append(b"age", b"%d" % stale.current_age(self._now()))
-        self._replay(ctx, lookup, stale, headers)
-        lookup.status = "STALE"
-
-    def _replay(self, ctx: Context, lookup: Lookup, entry: Entry, headers: Headers) -> None:
-        ctx.response.status = entry.status
-        headers.set(b"content-length", b"%d" % len(entry.body))
-        ctx.response.headers = headers
-        lookup.replay = entry.body
-
-    def _begin_capture(self, ctx: Context, lookup: Lookup) -> None:
-        if lookup.status == self.skip_status and ctx.request.method not in self.policy.methods:
-            self._invalidate(ctx, lookup)
-        elif ctx.request.method != "HEAD" and self.keeps(ctx):
-            head = ctx.response
-            lookup.entry = self.policy.entry(
-                head.status, head.headers, ctx.request.headers, self._now()
-            )
-
-    def _invalidate(self, ctx: Context, lookup: Lookup) -> None:
-        """A successful unsafe request makes what is stored for its URI stale (RFC 9111 §4.4)."""
-        safe = ctx.request.method in ("GET", "HEAD", "OPTIONS", "TRACE")
-        if self.policy.honours_origin and not safe and 200 <= ctx.response.status < 400:
-            self._later(self._purge(lookup.key))
-
-    async def _purge(self, key: str) -> None:
-        await self.store.purge(key)
-
-    def _save(self, lookup: Lookup, entry: Entry) -> None:
-        lookup.saving = True
-        if lookup.replay is None:
-            entry.body = bytes(lookup.body)
-        self._later(self._save_and_unlock(lookup, entry))
-
-    async def _save_and_unlock(self, lookup: Lookup, entry: Entry) -> None:
-        try:
+        if not self.policy.stores_cookies and b"set-cookie" in ctx.response.headers:
+            return  # of a plugin: APISIX keeps none of these either
+        if lookup.flight is None or not lookup.flight.is_spoiled:
             await self.store.save(lookup.key, entry)
-        except OSError as error:
-            logger.error("cannot store a response: %s", error)
-        finally:
-            if lookup.locked:
-                self._unlock(lookup)
 
-    def _later(self, work: Any) -> None:
-        task = asyncio.create_task(work, name="pingsix-cache-save")
-        self._saving.add(task)
-        task.add_done_callback(self._saving.discard)
+    async def _purge(self, ctx: Context) -> bool:
+        methods = {"GET", *self.policy.methods} - {"HEAD"}
+        return any([await self._forget(self.key(ctx, method)) for method in methods])
 
-    def _unlock(self, lookup: Lookup) -> None:
-        lookup.locked = False
-        waiting = self._locks.pop(lookup.key, None)
-        if waiting is not None:
-            waiting.set()
+    async def _forget(self, key: str) -> bool:
+        self.store.flights.spoil(key)
+        return await self.store.purge(key)
 
-    def _client_bypasses(self, ctx: Context, wanted: Directives) -> bool:
+    async def _invalidate(self, ctx: Context, fetch: Fetch) -> None:
+        """A successful unsafe request outdates what is stored for the URIs it names.
+
+        Source: RFC 9111 §4.4: its own, and Location and Content-Location on the same host.
+        """
+        if not self.policy.honours_origin or not 200 <= fetch.status < 400:
+            return
+        await self._forget(self.key(ctx, "GET"))
+        for name in (b"location", b"content-location"):
+            value = fetch.headers.get(name)
+            other = None if value is None else _request_for(value, ctx)
+            if other is not None:
+                await self._forget(self.key(other, "GET"))
+
+    def _client_skips(self, lookup: Lookup) -> bool:
         if not self.policy.honours_client:
             return False
-        old_style = not wanted and (ctx.request.headers.get(b"pragma") or b"") == b"no-cache"
+        wanted = lookup.wanted
+        old_style = not wanted and lookup.conditions.get(b"pragma") == b"no-cache"
         return old_style or "no-cache" in wanted or "no-store" in wanted
 
 
-async def _wait(event: asyncio.Event, deadline: float) -> bool:
-    """Wait for the fetch of another request; False when the deadline passed."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-def _ask_whether_modified(request: Headers, stale: Entry) -> None:
+def _ask_about(stale: Entry, request: Headers) -> None:
     """Make the request conditional on the stored response's validators (RFC 9111 §4.3.1)."""
     stored = Headers(stale.headers)
     request.remove(b"if-none-match", b"if-modified-since", b"if-range", b"range")
     tag, changed = stored.get(b"etag"), stored.get(b"last-modified")
     if tag is not None:
         request.set(b"if-none-match", tag)
-    elif changed is not None:
+    if changed is not None:
         request.set(b"if-modified-since", changed)
+
+
+def _request_for(location: bytes, ctx: Context) -> Context | None:
+    """Return a context for a request of ``location``; None when that is another host's."""
+    request = ctx.request
+    base = f"http://{request.host}{request.target.decode('latin-1')}"
+    try:
+        parts = urlsplit(urljoin(base, location.decode("latin-1")))
+        if read_host([(b"host", parts.netloc.encode("latin-1"))]) != request.host:
+            return None
+        path, target = canonical_path(parts.path.encode("latin-1") or b"/")
+    except (ValueError, DownstreamError):
+        return None
+    query = parts.query.encode("latin-1")
+    uri = {"path": path, "raw_path": target, "query_string": query}
+    scope = {**ctx.scope, **uri, "method": "GET"}
+    other = Context(scope, ctx.receive, ctx.server_send, Request(scope, path, target, request.host))
+    other.request.headers = request.headers
+    other.match, other.plan = ctx.match, ctx.plan
+    other.consumer, other.vars = ctx.consumer, ctx.vars
+    return other

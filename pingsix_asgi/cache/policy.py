@@ -2,25 +2,39 @@
 
 Two modes. ``honours_origin`` follows RFC 9111 with ``ttl_s`` where the origin says nothing about
 freshness; without it every storable response is fresh for exactly ``ttl_s``, whatever the origin
-says, except that private, no-store and no-cache are always obeyed.
+says, except that private, no-store and no-cache are never kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from ..http.framing import HOP_BY_HOP
 from ..http.headers import Headers
+from ..types import RawHeaders
 from .directives import Directives, directives, initial_age, lifetime, seconds
 from .store import Entry, vary_of
 
-_NOT_KEPT = frozenset(
-    {
-        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te"),
-        *(b"trailer", b"transfer-encoding", b"upgrade", b"content-length", b"age"),
-        *(b"apisix-cache-status", b"x-cache-status", b"x-cache-scope"),
-    }
-)
+_NOT_KEPT: Final = HOP_BY_HOP | {
+    *(b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization"),
+    *(b"content-length", b"age"),
+    *(b"apisix-cache-status", b"x-cache-status", b"x-cache-scope", b"x-apisix-upstream-status"),
+}
 """Headers of one connection or of our own making; never part of a stored response."""
+
+_NOT_RENEWED: Final = _NOT_KEPT | {
+    *(b"content-encoding", b"content-md5", b"content-range", b"etag"),
+}
+"""What a 304 does not change: it describes the stored body (RFC 9111 §3.2)."""
+
+_PARTS: Final = frozenset((206, 304))
+"""Not whole responses."""
+
+_UNDERSTOOD: Final = frozenset(
+    (200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451, 501)
+)
+"""Statuses whose meaning for caches is known; must-understand asks for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +49,6 @@ class Policy:
     honours_client: bool
     """Obey Cache-Control of requests."""
     stores_cookies: bool = False
-    stores_authorized: bool = False
-    """Keep answers to requests with credentials even without the origin's leave."""
     stale_while_revalidate_s: float = 0.0
     respects_s_maxage: bool = True
     vary: tuple[str, ...] = ()
@@ -67,16 +79,26 @@ class Policy:
         """Tell whether a stale entry may stand in for a failing origin (RFC 5861 §4)."""
         return self._within(entry, now, "stale-if-error", 0.0)
 
-    def entry(self, status: int, headers: Headers, request: Headers, now: float) -> Entry | None:
-        """Return the entry to keep, with an empty body, or None when it may not be kept."""
+    def entry(
+        self, status: int, headers: Headers, request: Headers, now: float, *, is_personal: bool
+    ) -> Entry | None:
+        """Return the entry to keep, with an empty body, or None when it may not be kept.
+
+        ``is_personal`` says that the request had credentials and the key does not tell whose: the
+        origin has to allow sharing then (RFC 9111 §3.5).
+        """
+        if status not in self.statuses or status in _PARTS:
+            return None
         said = directives(headers)
         if not self.respects_s_maxage:
             said.pop("s-maxage", None)
-        if status not in self.statuses or not self._may_store(said, headers, request):
+        if not self._may_store(status, said, headers, is_personal):
             return None
         lives = lifetime(headers, said, now) if self.honours_origin else None
         age = initial_age(headers, now) if self.honours_origin else 0.0
         lives = self.ttl_s if lives is None else lives
+        if "no-cache" in said:
+            lives = 0.0
         has_validator = b"etag" in headers or b"last-modified" in headers
         if lives <= age and not (self.honours_origin and has_validator):
             return None
@@ -87,26 +109,41 @@ class Policy:
         ]
         return Entry(status, kept, b"", now, age, lives, vary_of(headers, request, self.vary))
 
-    def _may_store(self, said: Directives, headers: Headers, request: Headers) -> bool:
-        if "no-store" in said or "private" in said or "no-cache" in said:
+    def _may_store(
+        self, status: int, said: Directives, headers: Headers, is_personal: bool
+    ) -> bool:
+        if "no-store" in said or "private" in said:
+            return False
+        if "no-cache" in said and not self.honours_origin:
+            return False
+        if "must-understand" in said and status not in _UNDERSTOOD:
             return False
         if b"*" in (headers.combined(b"vary") or b""):
             return False
         if not self.stores_cookies and b"set-cookie" in headers:
             return False
-        if self.stores_authorized or b"authorization" not in request:
+        if not is_personal:
             return True
         return not said.keys().isdisjoint(("public", "s-maxage", "must-revalidate"))
 
     def _within(self, entry: Entry, now: float, directive: str, default_s: float) -> bool:
-        said = directives(Headers(entry.headers))
-        window = seconds(said.get(directive, ""))
         if _must_revalidate(entry):
             return False
-        over = entry.current_age(now) - entry.lifetime
-        return over <= (default_s if window is None else window) and (window or default_s) > 0
+        window = seconds(directives(Headers(entry.headers)).get(directive, ""))
+        if window is None:
+            window = int(default_s)
+        return window > 0 and entry.current_age(now) - entry.lifetime <= window
+
+
+def renewed(stale: Entry, headers: Headers) -> RawHeaders:
+    """Return the headers of a stored response that a 304 with ``headers`` confirmed."""
+    new = [pair for pair in headers if pair[0] not in _NOT_RENEWED]
+    names = {name for name, _ in new}
+    return [pair for pair in stale.headers if pair[0] not in names] + new
 
 
 def _must_revalidate(entry: Entry) -> bool:
     said = directives(Headers(entry.headers))
-    return not said.keys().isdisjoint(("must-revalidate", "proxy-revalidate", "s-maxage"))
+    return not said.keys().isdisjoint(
+        ("must-revalidate", "proxy-revalidate", "s-maxage", "no-cache")
+    )

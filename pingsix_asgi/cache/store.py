@@ -8,18 +8,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from ..http.headers import Headers
 from ..types import RawHeaders
+from .flights import Flights
+
+logger = logging.getLogger("pingsix_asgi.cache")
 
 MAX_VARIANTS = 64
 """Stored variants of one key; the oldest goes first."""
+
+_ANY_CASE = frozenset(("accept-charset", "accept-encoding", "accept-language"))
+"""Request headers in whose values case says nothing."""
 
 
 @dataclass(slots=True)
@@ -48,7 +58,10 @@ class Entry:
 
 
 class Store(Protocol):
-    """Keeps entries by key, within a limit of bytes."""
+    """Keeps entries by key, within a limit of bytes. What fails is logged and nobody else's."""
+
+    flights: Flights
+    """The fetches under way for this store."""
 
     async def find(self, key: str, request: Headers) -> Entry | None:
         """Return the newest entry for the key that the request's headers match."""
@@ -64,6 +77,7 @@ class MemoryStore:
     """Least recently used entries of one process, up to ``max_bytes`` of bodies and headers."""
 
     def __init__(self, max_bytes: int) -> None:
+        self.flights = Flights()
         self._max_bytes = max_bytes
         self._used = 0
         self._variants: OrderedDict[str, list[Entry]] = OrderedDict()
@@ -76,8 +90,9 @@ class MemoryStore:
         return next((entry for entry in variants if entry.matches(request)), None)
 
     async def save(self, key: str, entry: Entry) -> None:
-        old = self._take(key)
-        kept = [entry, *(e for e in old if e.vary != entry.vary)][:MAX_VARIANTS]
+        if _size(entry) > self._max_bytes:
+            return
+        kept = _with(entry, self._take(key))
         self._variants[key] = kept
         self._used += sum(map(_size, kept))
         while self._used > self._max_bytes and self._variants:
@@ -95,17 +110,19 @@ class MemoryStore:
 class DiskStore:
     """A file per key below ``directory``; written whole and renamed, so no reader sees a part.
 
-    When the files outgrow ``max_bytes`` those not used for longest are removed.
+    When the files outgrow ``max_bytes`` those not used for longest are removed. The directory must
+    be ours: whoever can write there decides what clients get.
     """
 
     def __init__(self, directory: str, max_bytes: int) -> None:
+        self.flights = Flights()
         self._directory = Path(directory)
         self._max_bytes = max_bytes
         self._unchecked = max_bytes
+        self._is_checked = False
 
     async def find(self, key: str, request: Headers) -> Entry | None:
-        variants = await asyncio.to_thread(self._read, self._path(key))
-        return next((entry for entry in variants if entry.matches(request)), None)
+        return await asyncio.to_thread(self._find, self._path(key), request)
 
     async def save(self, key: str, entry: Entry) -> None:
         await asyncio.to_thread(self._save, self._path(key), entry)
@@ -113,7 +130,7 @@ class DiskStore:
     async def purge(self, key: str) -> bool:
         try:
             self._path(key).unlink()
-        except FileNotFoundError:
+        except OSError:
             return False
         return True
 
@@ -121,36 +138,55 @@ class DiskStore:
         name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         return self._directory / name[:2] / name[2:]
 
-    def _read(self, path: Path) -> list[Entry]:
+    def _find(self, path: Path, request: Headers) -> Entry | None:
+        for entry, body in self._read(path):
+            if entry.matches(request):
+                entry.body = body()
+                return entry
+        return None
+
+    def _read(self, path: Path) -> Iterator[tuple[Entry, Callable[[], bytes]]]:
+        """Yield the entries of a file without bodies, each with a way to read its body."""
         try:
-            data = path.read_bytes()
-            os.utime(path)
-        except OSError:
-            return []
-        entries = []
-        while data:
-            head, _, data = data.partition(b"\n")
-            fields = json.loads(head)
-            size = fields.pop("size")
-            headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields["headers"]]
-            vary = [(name, value) for name, value in fields["vary"]]
-            made = {**fields, "headers": headers, "vary": vary, "body": data[:size]}
-            entries.append(Entry(**made))
-            data = data[size:]
-        return entries
+            self._check_directory()
+            with path.open("rb") as file:
+                os.utime(path)
+                while head := file.readline():
+                    entry, size = _deserialized(head)
+                    start = file.tell()
+                    yield entry, partial(file.read, size)
+                    file.seek(start + size)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            logger.error("cannot read a stored response: %s", error)
 
     def _save(self, path: Path, entry: Entry) -> None:
-        kept = [entry, *(e for e in self._read(path) if e.vary != entry.vary)][:MAX_VARIANTS]
-        data = b"".join(map(_serialized, kept))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
+        old = []
+        for other, body in self._read(path):
+            other.body = body()
+            old.append(other)
+        data = b"".join(map(_serialized, _with(entry, old)))
+        try:
+            self._check_directory()
+            path.parent.mkdir(exist_ok=True)
+            _write(path, data)
+        except OSError as error:
+            logger.error("cannot store a response: %s", error)
+            return
         self._unchecked += len(data)
         if self._unchecked > self._max_bytes // 10:
             self._unchecked = 0
             self._evict()
+
+    def _check_directory(self) -> None:
+        """Make the directory. Raises PermissionError when somebody else made it."""
+        if self._is_checked:
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and self._directory.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self._directory} belongs to another user")
+        self._is_checked = True
 
     def _evict(self) -> None:
         files = [(stat.st_mtime, stat.st_size, path) for path, stat in self._files()]
@@ -158,7 +194,10 @@ class DiskStore:
         for _, size, path in sorted(files, key=lambda file: file[0]):
             if used <= self._max_bytes:
                 return
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                logger.error("cannot remove a stored response: %s", error)
             used -= size
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
@@ -181,8 +220,15 @@ def vary_of(response: Headers, request: Headers, more: tuple[str, ...]) -> list[
 
 def _value(request: Headers, name: str) -> str:
     """Return a header as compared for Vary: lines joined, white space not significant."""
-    value = request.combined(name.encode("latin-1")) or b""
-    return ",".join(part.strip() for part in value.decode("latin-1").split(","))
+    value = (request.combined(name.encode("latin-1")) or b"").decode("latin-1")
+    if name in _ANY_CASE:
+        value = value.lower()
+    return ",".join(part.strip() for part in value.split(","))
+
+
+def _with(entry: Entry, others: list[Entry]) -> list[Entry]:
+    """Return the variants of a key, ``entry`` in place of the one for the same header values."""
+    return [entry, *(other for other in others if other.vary != entry.vary)][:MAX_VARIANTS]
 
 
 def _size(entry: Entry) -> int:
@@ -194,3 +240,24 @@ def _serialized(entry: Entry) -> bytes:
     del fields["body"]
     fields["headers"] = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in entry.headers]
     return json.dumps({**fields, "size": len(entry.body)}).encode() + b"\n" + entry.body
+
+
+def _deserialized(head: bytes) -> tuple[Entry, int]:
+    """Return an entry without its body, and the size of that."""
+    fields = json.loads(head)
+    size: int = fields.pop("size")
+    headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in fields.pop("headers")]
+    vary = [(name, value) for name, value in fields.pop("vary")]
+    return Entry(**fields, headers=headers, vary=vary, body=b""), size
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise

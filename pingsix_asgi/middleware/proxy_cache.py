@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import tempfile
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from itertools import count
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from ..cache.plugin import CachingPlugin
 from ..cache.policy import Policy
 from ..cache.store import DiskStore, MemoryStore, Store
-from ..context import Context
+from ..context import Context, Match
 from ..errors import SchemaError
 from ..expr.template import Template
 from ..expr.variables import getter
@@ -29,8 +33,21 @@ _IDENTITIES = ("$consumer_name", "$consumer_group_id", "$remote_user", "$http_au
 _KEY_PART = r"(^[^\$].+$|^\$[0-9a-zA-Z_]+$)"
 _remote_user = getter("remote_user")
 
+_PLACES_REMEMBERED = 4096
+"""Routes whose numbers one cache plugin remembers; with more it begins anew."""
+
 Parts = Annotated[list[Annotated[str, Field(pattern=_KEY_PART)]], Field(min_length=1)]
 Status = Annotated[int, Field(ge=200, le=599)]
+
+
+class _Place(NamedTuple):
+    """A part of the store."""
+
+    match: Match
+    """Kept, so that no other gets its id."""
+    number: int
+    is_guarded: bool
+    """An authentication plugin stands before it."""
 
 
 class ProxyCache(CachingPlugin):
@@ -44,6 +61,7 @@ class ProxyCache(CachingPlugin):
 
     name = "proxy-cache"
     priority = 1085
+    purges = True
 
     class Conf(PluginConf):
         cache_zone: Annotated[str, Field(min_length=1, max_length=100)] = "disk_cache_one"
@@ -86,7 +104,8 @@ class ProxyCache(CachingPlugin):
         self._isolates = conf.consumer_isolation and not any(
             part in _IDENTITIES for part in conf.cache_key
         )
-        self.skip_status = "BYPASS" if on_disk else "MISS"
+        self._selects = "$http_authorization" in conf.cache_key
+        self.scope = kind
         self.policy = Policy(
             methods=frozenset(conf.cache_method),
             statuses=frozenset(conf.cache_http_status),
@@ -95,19 +114,19 @@ class ProxyCache(CachingPlugin):
             honours_origin=on_disk or conf.cache_control,
             honours_client=conf.cache_control,
             stores_cookies=conf.cache_set_cookie and not on_disk,
-            stores_authorized=conf.consumer_isolation or not conf.cache_control,
         )
 
     def make_store(self, host: Host) -> Store:
         zone = self._conf.cache_zone
-        if self._conf.cache_strategy == "disk":
-            directory = f"{tempfile.gettempdir()}/pingsix-cache/{zone}"
+        if self.scope == "disk":
+            user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+            directory = f"{tempfile.gettempdir()}/pingsix-cache-{user}/{zone}"
             return host.keep((self.name, zone), lambda: DiskStore(directory, self._zone_bytes))
         return host.keep((self.name, zone), lambda: MemoryStore(self._zone_bytes))
 
-    def key(self, ctx: Context) -> str:
+    def key(self, ctx: Context, method: str) -> str:
         parts = [part.render(ctx) for part in self._key]
-        if ctx.request.method == "POST":
+        if method == "POST":
             parts.append("POST")
         if self._isolates:
             who = ctx.consumer.username if ctx.consumer else _remote_user(ctx)
@@ -115,11 +134,25 @@ class ProxyCache(CachingPlugin):
                 parts.insert(0, f"{who}\x01")
         return "\x00".join(parts)
 
-    def bypasses(self, ctx: Context) -> bool:
-        return _is_set(self._bypass, ctx)
+    def leaves_alone(self, ctx: Context) -> str | None:
+        if ctx.request.method not in self.policy.methods:
+            return "BYPASS" if self.scope == "disk" else "MISS"
+        return "BYPASS" if _is_set(self._bypass, ctx) else None
 
     def keeps(self, ctx: Context) -> bool:
         return not _is_set(self._no_cache, ctx)
+
+    def is_personal(self, ctx: Context) -> bool:
+        """Tell whether credentials are in play that the key does not hold and nobody here checked.
+
+        A user name in the key is not enough: anybody can send it. Without consumer_isolation and
+        cache_control everything is shared, as in APISIX.
+        """
+        if self._selects or not _has(ctx, b"authorization"):
+            return False
+        if not self._conf.consumer_isolation:
+            return self._conf.cache_control
+        return ctx.consumer is None
 
     def show(self, headers: Headers, status: str) -> None:
         headers.set(b"apisix-cache-status", status.encode())
@@ -130,12 +163,13 @@ class ProxyCache(CachingPlugin):
 class Cache(CachingPlugin):
     """PingSIX's cache: in memory, by method, host and URI; never for requests with credentials.
 
+    Any change of the route, or of what it refers to, begins an empty cache.
     Source: PingSIX cache plugin.
     """
 
     name = "cache"
     priority = 1085
-    skip_status = ""
+    scope = "local"
 
     class Conf(PluginConf):
         ttl: Annotated[int, Field(ge=1)]
@@ -172,36 +206,54 @@ class Cache(CachingPlugin):
         )
 
     def make_store(self, host: Host) -> Store:
-        self._namespace = f"{host.owner}\x00{self._conf.model_dump_json()}"
+        self._numbers: Iterator[int] = host.keep((self.name, "numbers"), count)
+        self._places: dict[int, _Place] = {}
         return host.keep((self.name,), lambda: MemoryStore(_PINGSIX_MEMORY_BYTES))
 
-    def key(self, ctx: Context) -> str:
+    def key(self, ctx: Context, method: str) -> str:
         request = ctx.request
-        parts: list[Any] = [self._namespace, request.scheme, request.host, request.path]
-        if request.method not in ("GET", "HEAD"):
-            parts.append(request.method)
+        parts = [str(self._place(ctx).number), request.scheme, request.host, request.path]
+        if method not in ("GET", "HEAD"):
+            parts.append(method)
         return "\x00".join([*parts, request.query.decode("latin-1")])
 
-    def bypasses(self, ctx: Context) -> bool:
-        headers = ctx.request.headers
-        if b"x-bypass-cache" in headers:
-            return True
-        if not self._conf.cache_authenticated_requests and (
-            ctx.consumer is not None
-            or b"authorization" in headers
-            or b"proxy-authorization" in headers
-            or b"cookie" in headers
-        ):
-            return True
-        return any(pattern.search(ctx.request.path) for pattern in self._never)
+    def leaves_alone(self, ctx: Context) -> str | None:
+        if ctx.request.method not in self.policy.methods:
+            return ""
+        if not self._conf.cache_authenticated_requests and self._has_credentials(ctx):
+            return ""
+        if any(pattern.search(ctx.request.path) for pattern in self._never):
+            return ""
+        return "BYPASS" if b"x-bypass-cache" in ctx.request.headers else None
 
-    def keeps(self, ctx: Context) -> bool:
-        return True
+    def is_personal(self, ctx: Context) -> bool:
+        return self._has_credentials(ctx)
 
     def show(self, headers: Headers, status: str) -> None:
         if not self._conf.hide_cache_headers:
             headers.set(b"x-cache-status", status.encode())
             headers.set(b"x-cache-scope", b"local")
+
+    def _has_credentials(self, ctx: Context) -> bool:
+        if ctx.consumer is not None or self._place(ctx).is_guarded:
+            return True
+        return _has(ctx, b"authorization", b"proxy-authorization", b"cookie")
+
+    def _place(self, ctx: Context) -> _Place:
+        """Return where the matched route's responses are; a changed route is another match."""
+        place = self._places.get(id(ctx.match))
+        if place is None:
+            if len(self._places) >= _PLACES_REMEMBERED:
+                self._places.clear()
+            is_guarded = any(step.plugin.kind == "auth" for step in ctx.match.plan.steps)
+            place = _Place(ctx.match, next(self._numbers), is_guarded)
+            self._places[id(ctx.match)] = place
+        return place
+
+
+def _has(ctx: Context, *names: bytes) -> bool:
+    """Tell whether the client sent a header, also one that a plugin has hidden since."""
+    return any(name in names for name, _ in ctx.scope["headers"])
 
 
 def _is_set(parts: list[Template], ctx: Context) -> bool:

@@ -2,69 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pingsix_asgi.cache.store import DiskStore, Entry, MemoryStore
 from pingsix_asgi.errors import SchemaError
-from pingsix_asgi.http.headers import Headers
-from pingsix_asgi.middleware.proxy_cache import Cache, ProxyCache
-from pingsix_asgi.testing import Answer, Client, FakeClock, together
 from pingsix_asgi.types import Receive, Scope, Send
-
-MEMORY = {"cache_strategy": "memory", "cache_zone": "memory_cache"}
-RFC = {**MEMORY, "cache_control": True, "cache_ttl": 1}
-
-
-class Origin:
-    """Answers with the number of the call; what else it says can be changed between calls."""
-
-    def __init__(self, **headers: str) -> None:
-        self.calls = 0
-        self.status = 200
-        self.headers = {key.replace("_", "-"): value for key, value in headers.items()}
-        self.gate: asyncio.Event | None = None
-        self.last: dict[str, str] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.calls += 1
-        number = self.calls
-        self.last = {k.decode(): v.decode() for k, v in scope["headers"]}
-        if self.gate is not None:
-            await self.gate.wait()
-        raw = [(name.encode(), value.encode()) for name, value in self.headers.items()]
-        status = self.status
-        if self.last.get("if-none-match") and self.last["if-none-match"] == self.headers.get(
-            "etag"
-        ):
-            status = 304
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        body = b"" if status == 304 else b"answer %d" % number
-        await send({"type": "http.response.body", "body": body[:4], "more_body": True})
-        await send({"type": "http.response.body", "body": body[4:]})
-
-
-class Bench:
-    def __init__(self, origin: Origin, plugin: Any = ProxyCache, **options: Any) -> None:
-        self.origin = origin
-        self.clock = FakeClock()
-        self.client = Client(together({plugin: options}, origin, clock=self.clock))
-
-    async def get(self, target: str = "/", method: str = "GET", **headers: str) -> Answer:
-        named = {key.replace("_", "-"): value for key, value in headers.items()}
-        answer = await self.client.request(method, target, headers=named)
-        for _ in range(3):
-            await asyncio.sleep(0)  # the store is written after the answer is out
-        return answer
-
-    async def seen(self, target: str = "/", method: str = "GET", **headers: str) -> tuple[str, str]:
-        answer = await self.get(target, method, **headers)
-        status = answer.header("apisix-cache-status") or answer.header("x-cache-status") or ""
-        return status, answer.text
+from support.cache_bench import MEMORY, RFC, Bench, Origin
 
 
 async def test_a_response_is_kept_for_its_time_and_purged_on_request() -> None:
@@ -210,20 +155,6 @@ async def test_an_unsafe_request_makes_the_stored_response_stale() -> None:
     assert await bench.seen() == ("MISS", "answer 3")
 
 
-async def test_one_fetch_serves_many_waiters() -> None:
-    origin = Origin()
-    origin.gate = asyncio.Event()
-    bench = Bench(origin, **MEMORY)
-    waiting = [asyncio.create_task(bench.seen()) for _ in range(20)]
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert origin.calls == 1
-    origin.gate.set()
-    answers = await asyncio.gather(*waiting)
-    assert origin.calls == 1
-    assert {text for _, text in answers} == {"answer 1"}
-
-
 async def test_an_aborted_fetch_is_not_kept_and_lets_the_next_one_through() -> None:
     class Breaks(Origin):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -241,17 +172,6 @@ async def test_an_aborted_fetch_is_not_kept_and_lets_the_next_one_through() -> N
     assert await bench.seen() == ("MISS", "answer 2")
 
 
-async def test_pingsix_cache_skips_credentials_and_names_its_scope() -> None:
-    bench = Bench(Origin(), Cache, ttl=10, no_cache_str=["^/never"])
-    first = await bench.get()
-    assert (first.header("x-cache-status"), first.header("x-cache-scope")) == ("MISS", "local")
-    assert await bench.seen() == ("HIT", "answer 1")
-    assert await bench.seen(cookie="a=b") == ("BYPASS", "answer 2")
-    assert await bench.seen(x_bypass_cache="1") == ("BYPASS", "answer 3")
-    assert await bench.seen("/never") == ("BYPASS", "answer 4")
-    assert await bench.seen(cache_control="no-cache") == ("BYPASS", "answer 5")
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -263,38 +183,3 @@ async def test_pingsix_cache_skips_credentials_and_names_its_scope() -> None:
 def test_bad_confs(options: dict[str, Any], text: str) -> None:
     with pytest.raises(SchemaError, match=text):
         Bench(Origin(), **options)
-
-
-def entry(body: bytes, vary: str = "") -> Entry:
-    return Entry(200, [(b"x", b"\xe9")], body, 1.0, 0.5, 9.0, [("v", vary)] if vary else [])
-
-
-@pytest.mark.parametrize("kind", ["memory", "disk"])
-async def test_stores_find_by_headers_and_stay_within_their_limit(
-    kind: str, tmp_path: Path
-) -> None:
-    store = MemoryStore(5000) if kind == "memory" else DiskStore(str(tmp_path), 5000)
-    await store.save("k", entry(b"one\ntwo", "a"))
-    await store.save("k", entry(b"\x00\xff", "b"))
-    await store.save("k", entry(b"new", "a"))
-    found = await store.find("k", Headers([(b"v", b"a")]))
-    assert found is not None
-    assert (found.body, found.headers, found.vary) == (b"new", [(b"x", b"\xe9")], [("v", "a")])
-    other = await store.find("k", Headers([(b"v", b"b")]))
-    assert other is not None
-    assert other.body == b"\x00\xff"
-    assert await store.find("k", Headers([])) is None
-    for number in range(10):
-        await store.save(f"big{number}", entry(bytes(1000)))
-    kept = [await store.find(f"big{number}", Headers([])) for number in range(10)]
-    assert kept[9] is not None
-    assert sum(item is not None for item in kept) <= 5
-    assert await store.purge("big9")
-    assert not await store.purge("big9")
-
-
-async def test_a_disk_store_is_shared_by_workers(tmp_path: Path) -> None:
-    await DiskStore(str(tmp_path), 10**6).save("k", entry(b"body"))
-    found = await DiskStore(str(tmp_path), 10**6).find("k", Headers([]))
-    assert found is not None
-    assert found.body == b"body"
