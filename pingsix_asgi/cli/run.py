@@ -13,7 +13,6 @@ import anyio
 
 from ..app import PingSIX
 from ..errors import InvalidConfig
-from ..serving.hosts import Hosts
 from ..serving.options import Listener, ServeOptions, listeners_of
 from ..serving.sockets import StartupError, bind
 from ..serving.supervisor import Handover, Supervisor, shared_directory
@@ -86,6 +85,14 @@ def _serve(
     sockets: Mapping[Listener, socket],
     handover: Handover | None = None,
 ) -> None:
+    try:
+        from ..serving.hosts import Hosts
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(__name__.partition(".")[0]):
+            raise
+        text = f"{error.name} is not installed: pip install 'pingsix-asgi[server]'"
+        raise StartupError(text) from error
+
     async def serve() -> None:
         worker = Worker(gateway, options, sockets, Hosts(gateway, options).make)
         if handover is not None:

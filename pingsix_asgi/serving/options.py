@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 
 from ..settings import GRACE_PERIOD_S, Settings
 from .sockets import format_address, parse_address
-from .uvicorn_host import HTTPParser
 
+HTTPParser: TypeAlias = Literal["auto", "httptools", "zttp"]
+"""uvicorn's parser; "auto" is zttp where it is installed."""
 ServerName: TypeAlias = Literal["uvicorn", "granian"]
 Role: TypeAlias = Literal["gateway", "status", "metrics", "admin"]
 

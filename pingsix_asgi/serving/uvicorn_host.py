@@ -11,18 +11,17 @@ import contextlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from socket import socket
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import uvicorn
 
 from ..types import ASGIApp
+from .options import HTTPParser
 from .sockets import BACKLOG
 from .tls_protocols import use_connection_apps
 
 if TYPE_CHECKING:
     from .tls_listener import TLSListener
-
-HTTPParser: TypeAlias = Literal["auto", "httptools", "zttp"]
 
 KEEP_ALIVE_S = 60
 """How long an idle client connection is kept. Source: nginx's and Pingora's default."""

@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pingsix_asgi import __version__
-from support.processes import accepts, free_port, gateway, get, wait_until
+from support.processes import Process, accepts, free_port, gateway, get, wait_until
 from support.sidecar import Files, Service
 
 
@@ -267,3 +268,15 @@ def test_odd_requests(files: Files, service: Service) -> None:
                 assert answer.startswith(b"HTTP/1.1 " + status), (parser, name, answer)
             assert "Traceback" not in process.output
     assert service.arrived == ["/books"] * 2
+
+
+def test_without_the_server_packages_check_works_and_run_says_what_is_missing(files: Files) -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from pingsix_asgi.cli import main; "
+    command = [sys.executable, "-c", code + "sys.exit(main())"]
+    with Process([*command, "check", "-c", str(files.path)]) as process:
+        assert process.wait() == 0
+    with Process([*command, "run", "-c", str(files.path)]) as process:
+        assert process.wait() == 3
+        assert process.stderr.endswith(
+            "pingsix-asgi: uvicorn is not installed: pip install 'pingsix-asgi[server]'\n"
+        )
