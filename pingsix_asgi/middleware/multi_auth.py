@@ -13,6 +13,7 @@ from ..http.response import json_reply
 from ..model.base import parse
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.registry import Registry
+from ..types import JSON
 
 
 class MultiAuth(Plugin):
@@ -27,7 +28,7 @@ class MultiAuth(Plugin):
 
     class Conf(PluginConf):
         auth_plugins: Annotated[
-            list[Annotated[dict[str, dict[str, Any]], Field(min_length=1)]], Field(min_length=2)
+            list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=2)
         ]
 
     def __init__(self, conf: Conf) -> None:
@@ -40,8 +41,7 @@ class MultiAuth(Plugin):
                     raise SchemaError(
                         f"{name} plugin is not supported", path=f"auth_plugins.{index}"
                     )
-                where = f"auth_plugins.{index}.{name}"
-                self._plugins.append(plugin(parse(plugin.Conf, document, at=where)))
+                self._plugins.append(_made(plugin, document, f"auth_plugins.{index}.{name}"))
         self._reply = json_reply(401, {"message": "Authorization Failed"})
 
     def setup(self, host: Host) -> None:
@@ -56,3 +56,11 @@ class MultiAuth(Plugin):
             if reply is None:
                 return None
         return self._reply
+
+
+def _made(plugin: type[Plugin], document: JSON, at: str) -> Plugin:
+    try:
+        return plugin(parse(plugin.Conf, document, at=at))
+    except SchemaError as error:
+        text = f"plugin {plugin.name} check schema failed: {error.message}"
+        raise SchemaError(text, path=error.path) from None

@@ -249,7 +249,8 @@ class Bench:
         )
 
     def send(self, method: str, target: str, **options: Any) -> httpx2.Response:
-        """Send a request to the data plane."""
+        """Send a request to the data plane. Cookies it was given are not sent back."""
+        self._client.cookies.clear()
         return self._client.request(method, f"http://127.0.0.1:{self.port}{target}", **options)
 
     def settle(self) -> None:
@@ -275,7 +276,6 @@ class Bench:
                 name = item["key"].partition(f"/{kind}/")[2]
                 answer = self.manage("DELETE", f"{kind}/{name}?force=true")
                 assert answer.status_code in (200, 404), answer.text
-        self._client.cookies.clear()
 
     def _take(self, step: Step, number: int) -> None:
         if "wait" in step:

@@ -26,7 +26,7 @@ def test_unknown_options_are_told_in_the_log(caplog: pytest.LogCaptureFixture) -
     assert isinstance(step.plugin, Marked)
     assert step.plugin.mark == "y"
     assert faults.errors == []
-    assert [record.getMessage() for record in caplog.records] == ["plugin marked: no option a, marks"]
+    assert caplog.messages == ["plugin marked: no option a, marks"]
 
 
 def test_known_options_are_not(caplog: pytest.LogCaptureFixture) -> None:
