@@ -250,7 +250,7 @@ class Context:
             return scope
         copy = {
             **scope,
-            "path": request.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+            "path": _shown(request.path),
             "raw_path": request.target,
             "query_string": request.query,
             "headers": request.headers.raw,
@@ -272,7 +272,7 @@ class Context:
         request = self.request
         if scope["headers"] is not request.headers.raw:
             request.headers = Headers(scope["headers"])
-        if scope["path"] != request.path:
+        if scope["path"] not in (request.path, _shown(request.path)):
             request.rewrite_path(scope["path"])
         request.query = scope.get("query_string", request.query)
         request.method = scope.get("method", request.method)
@@ -385,3 +385,8 @@ class Context:
 
 async def _nothing() -> None:
     """What ``send`` gives to await when a body filter held the whole chunk back."""
+
+
+def _shown(path: str) -> str:
+    """Return a path as an ASGI server gives it: bytes that are no UTF-8 are replaced."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -120,7 +120,7 @@ class ProxyCache(CachingPlugin):
         zone = self._conf.cache_zone
         if self.scope == "disk":
             user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-            directory = f"{tempfile.gettempdir()}/pingsix-cache-{user}/{zone}"
+            directory = f"{tempfile.gettempdir()}/pingsix-cache-{user}-{zone}"
             return host.keep((self.name, zone), lambda: DiskStore(directory, self._zone_bytes))
         return host.keep((self.name, zone), lambda: MemoryStore(self._zone_bytes))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
+from pingsix_asgi.adapters import LoneMatch
 from pingsix_asgi.context import Context
 from pingsix_asgi.errors import ConnectError
 from pingsix_asgi.http.response import Response
@@ -64,6 +66,21 @@ async def test_what_is_not_kept_holds_nobody_up() -> None:
     assert origin.calls == 5
     origin.gate.set()
     await asyncio.gather(*tasks)
+
+
+async def test_nobody_waits_for_the_body_of_what_is_not_kept() -> None:
+    class Slow(Origin):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            self.calls += 1
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await asyncio.Event().wait()
+
+    bench = Bench(Slow(), **MEMORY)
+    tasks = [asyncio.create_task(bench.get()) for _ in range(3)]
+    await settle()
+    assert bench.origin.calls == 3
+    for task in tasks:
+        task.cancel()
 
 
 async def test_variants_are_fetched_side_by_side() -> None:
@@ -277,11 +294,42 @@ async def test_outcomes_are_counted() -> None:
     for _ in range(3):
         await bench.get()
     await bench.get(x_bypass_cache="1")
-    app = bench.client._app
-    kept = app._kept  # type: ignore[attr-defined]
+    app: Any = bench.client._app
+    kept = app._kept
     (metrics,) = (value for value in kept.values() if isinstance(value, Metrics))
     assert {name: values[0] for name, values in metrics.totals().items()} == {
         ("cache_requests_total", "miss", "local"): 1,
         ("cache_requests_total", "hit", "local"): 2,
         ("cache_requests_total", "bypass", "local"): 1,
     }
+
+
+async def test_a_changed_route_begins_an_empty_cache() -> None:
+    bench = Bench(Origin(), Cache, ttl=10)
+    await bench.get()
+    app: Any = bench.client._app
+    app._match = LoneMatch(app._match.plan, app._match.target)
+    assert (await bench.seen())[0] == "MISS"
+    assert (await bench.seen())[0] == "HIT"
+
+
+class Target:
+    """Notes where requests were to go."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def prepare(self, ctx: Context) -> None:
+        return None
+
+    async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
+        self.seen.append(ctx.request.target)
+        await ctx.reply(Response(200))
+
+
+async def test_a_path_that_is_no_utf_8_reaches_the_target_as_it_is() -> None:
+    bench = Bench(Origin(), **MEMORY)
+    app: Any = bench.client._app
+    app._match.target = target = Target()
+    await bench.get("/%ff/%C3%A9")
+    assert target.seen == [b"/%FF/%C3%A9"]

@@ -191,6 +191,12 @@ async def test_parts_of_stored_responses(
         assert answer.text == text
 
 
+async def test_a_weak_tag_is_not_enough_for_a_part() -> None:
+    bench = Bench(Origin(cache_control=FRESH, etag='W/"v1"'), **RFC)
+    await bench.get()
+    assert (await bench.get(range="bytes=0-0", if_range='W/"v1"')).status == 200
+
+
 async def test_parts_are_never_stored() -> None:
     origin = Origin(cache_control=FRESH, content_range="bytes 0-1/9")
     origin.status = 206
