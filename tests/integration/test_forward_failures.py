@@ -370,6 +370,19 @@ async def test_a_stale_connection_is_replaced_once(fronted: Fronts) -> None:
     assert len(raw.peers) == 2
 
 
+async def test_a_kept_connection_that_began_to_answer_is_not_stale(fronted: Fronts) -> None:
+    async def ending_in_the_head(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await half(peer)
+        peer.close()
+
+    app, raw = await fronted(ending_in_the_head, answering(OK), retries=0)
+    await ask(app)
+    assert (await ask(app)).status == 502
+    assert len(raw.peers) == 1
+
+
 async def test_a_post_on_a_stale_connection_is_not_sent_again(fronted: Fronts) -> None:
     app, raw = await fronted(ending, answering(OK), retries=0)
     await ask(app)
