@@ -94,7 +94,11 @@ def compare(folder: Path, show_failures: bool) -> int:
     proxies = {"PingSIX": (OURS, [*gateway_command(folder)])}
     if shutil.which("nginx"):
         proxies["nginx"] = (NGINX, [*nginx_command(folder)])
-    processes = [subprocess.Popen(["node", "server/server.mjs"], cwd=suite, env=environment)]
+    processes = [
+        subprocess.Popen(
+            ["node", "server/server.mjs"], cwd=suite, env=environment, stdout=subprocess.DEVNULL
+        )
+    ]
     try:
         processes += [subprocess.Popen(command) for _, command in proxies.values()]
         wait_for([ORIGIN, *(port for port, _ in proxies.values())])

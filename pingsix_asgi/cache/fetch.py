@@ -30,8 +30,8 @@ class Lookup:
         """The client's Cache-Control."""
         self.conditions = conditions
         """The headers that were looked up with, the client's If-* and Range among them."""
-        self.key = ""
-        """"" where the cache is left alone."""
+        self.key: str | None = None
+        """None where the cache is left alone."""
         self.status = ""
         """What the client is told; "" for nothing."""
         self.is_personal = False
@@ -108,7 +108,7 @@ class Fetch:
     def _consider(self, status: int, headers: Headers, *, has_trailers: bool) -> None:
         """Decide whether to keep the answer; those who wait are let go at once if not."""
         is_usable = self._ctx.request.method != "HEAD" and not has_trailers
-        if is_usable and self._lookup.key:
+        if is_usable and self._lookup.key is not None:
             self.entry = self._entry(status, headers)
         if self.entry is None:
             self._give_up()

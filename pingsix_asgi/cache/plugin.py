@@ -82,15 +82,15 @@ class CachingPlugin(Plugin):
         if skipped is not None:
             lookup.status = skipped
             return None
-        lookup.key = self.key(ctx, ctx.request.method)
-        return await self._look_up(ctx, lookup)
+        lookup.key = key = self.key(ctx, ctx.request.method)
+        return await self._look_up(ctx, lookup, key)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         async def fetching(scope: Scope, receive: Receive, send: Send) -> None:
             ctx: Context = scope[CONTEXT_KEY]
             lookup: Lookup | None = ctx.noted(self)
             is_safe = ctx.request.method in _SAFE
-            if lookup is None or (is_safe and not lookup.key):
+            if lookup is None or (is_safe and lookup.key is None):
                 await app(scope, receive, send)
                 return
             fetch = Fetch(self.policy, lookup, ctx, send, self._now)
@@ -121,15 +121,15 @@ class CachingPlugin(Plugin):
             if cell is not None:
                 self._metrics.sheet.cells[cell] += 1.0
 
-    async def _look_up(self, ctx: Context, lookup: Lookup) -> Reply:
-        entry = await self._find(ctx, lookup)
-        flight = self.store.flights.find(lookup.key)
+    async def _look_up(self, ctx: Context, lookup: Lookup, key: str) -> Reply:
+        entry = await self._find(ctx, lookup, key)
+        flight = self.store.flights.find(key)
         if not lookup.status and flight is not None:
             if entry is not None and self.policy.may_serve_while_revalidating(entry, self._now()):
                 lookup.status = "STALE"
             else:
                 await flight.landed()
-                entry = await self._find(ctx, lookup)
+                entry = await self._find(ctx, lookup, key)
         if entry is not None and lookup.status:
             return self._reply(ctx, lookup, entry)
         if "only-if-cached" in lookup.wanted and self.policy.honours_client:
@@ -143,15 +143,15 @@ class CachingPlugin(Plugin):
             entry is not None or b"range" not in headers
         )
         if is_storable and self.keeps(ctx):
-            lookup.flight = self.store.flights.begin(lookup.key)
+            lookup.flight = self.store.flights.begin(key)
         if entry is not None and self.policy.honours_origin:
             lookup.stale = entry
             _ask_about(entry, headers)
         return None
 
-    async def _find(self, ctx: Context, lookup: Lookup) -> Entry | None:
+    async def _find(self, ctx: Context, lookup: Lookup, key: str) -> Entry | None:
         """Look in the store; sets the status when what is found can be used as it is."""
-        entry = await self.store.find(lookup.key, ctx.request.headers)
+        entry = await self.store.find(key, ctx.request.headers)
         if entry is not None:
             now = self._now()
             if self.policy.is_fresh(entry, now, lookup.wanted):
@@ -169,13 +169,13 @@ class CachingPlugin(Plugin):
 
     async def _save(self, ctx: Context, lookup: Lookup, fetch: Fetch) -> None:
         """Store what was fetched; the client has its answer already."""
-        entry = fetch.entry
-        if entry is None or not fetch.is_whole or not self.keeps(ctx):
+        entry, key = fetch.entry, lookup.key
+        if entry is None or key is None or not fetch.is_whole or not self.keeps(ctx):
             return
         if not self.policy.stores_cookies and b"set-cookie" in ctx.response.headers:
             return  # of a plugin: APISIX keeps none of these either
         if lookup.flight is None or not lookup.flight.is_spoiled:
-            await self.store.save(lookup.key, entry)
+            await self.store.save(key, entry)
 
     async def _purge(self, ctx: Context) -> bool:
         methods = {"GET", *self.policy.methods} - {"HEAD"}

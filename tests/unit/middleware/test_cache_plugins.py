@@ -183,3 +183,10 @@ async def test_an_aborted_fetch_is_not_kept_and_lets_the_next_one_through() -> N
 def test_bad_confs(options: dict[str, Any], text: str) -> None:
     with pytest.raises(SchemaError, match=text):
         Bench(Origin(), **options)
+
+
+async def test_variables_that_are_not_set_are_empty_in_a_key() -> None:
+    bench = Bench(Origin(), **MEMORY, cache_key=["$arg_a"])
+    assert await bench.seen("/x") == ("MISS", "answer 1")
+    assert await bench.seen("/y") == ("HIT", "answer 1")
+    assert await bench.seen("/y?a=1") == ("MISS", "answer 2")
