@@ -47,7 +47,10 @@ class ConsumerRestriction(Plugin):
         @model_validator(mode="after")
         def _some_list(self) -> Self:
             if not (self.blacklist or self.whitelist or self.allowed_by_methods):
-                raise ValueError("one of blacklist, whitelist, allowed_by_methods is required")
+                raise ValueError(
+                    "object matches none of the required: "
+                    '["blacklist"] or ["whitelist"] or ["allowed_by_methods"]'
+                )
             return self
 
     def __init__(self, conf: Conf) -> None:

@@ -30,7 +30,10 @@ class Echo(Plugin):
         @model_validator(mode="after")
         def _some_body(self) -> Self:
             if self.before_body is None and self.body is None and self.after_body is None:
-                raise ValueError("object matches none of the required")
+                raise ValueError(
+                    "object matches none of the required: "
+                    '["before_body"] or ["body"] or ["after_body"]'
+                )
             if self.headers is not None and "" in self.headers:
                 raise ValueError("invalid field length in header")
             return self

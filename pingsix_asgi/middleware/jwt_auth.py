@@ -50,11 +50,16 @@ class _Keys(PluginConf):
     def _check_keys(self) -> None:
         if self.algorithm.startswith("HS"):
             if self.secret is None:
-                raise ValueError('property "secret" is required')
+                raise ValueError(
+                    'property "secret" is required when "algorithm" is "HS256" or "HS512"'
+                )
             if self.base64_secret and not is_reference(self.secret):
                 _decoded(self.secret)
         elif self.public_key is None:
-            raise ValueError('property "public_key" is required')
+            raise ValueError(
+                'failed to validate dependent schema for "algorithm": '
+                "value should match only one schema, but matches none"
+            )
 
 
 class JwtAuth(Plugin):

@@ -48,7 +48,10 @@ class Mocking(Plugin):
         @model_validator(mode="after")
         def _has_a_body_of_a_known_type(self) -> Self:
             if self.response_example is None and self.response_schema is None:
-                raise ValueError("object matches none of the required")
+                raise ValueError(
+                    "object matches none of the required: "
+                    '["response_example"] or ["response_schema"]'
+                )
             if _media_type(self.content_type) not in _KNOWN:
                 raise ValueError("unsupported content type!")
             return self

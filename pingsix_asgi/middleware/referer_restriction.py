@@ -35,7 +35,8 @@ class RefererRestriction(Plugin):
         @model_validator(mode="after")
         def _one_list(self) -> Self:
             if (self.whitelist is None) == (self.blacklist is None):
-                raise ValueError("exactly one of whitelist and blacklist is required")
+                found = "none" if self.whitelist is None else "both schemas 1 and 2"
+                raise ValueError(f"value should match only one schema, but matches {found}")
             return self
 
     def __init__(self, conf: Conf) -> None:

@@ -41,7 +41,9 @@ class RequestValidation(Plugin):
         @model_validator(mode="after")
         def _some_schema(self) -> Self:
             if self.header_schema is None and self.body_schema is None:
-                raise ValueError("one of header_schema and body_schema is required")
+                raise ValueError(
+                    'object matches none of the required: ["body_schema"] or ["header_schema"]'
+                )
             return self
 
     def __init__(self, conf: Conf) -> None:

@@ -69,7 +69,10 @@ class ResponseRewrite(Plugin):
         @model_validator(mode="after")
         def _one_way_to_a_body(self) -> Self:
             if self.body is not None and self.filters is not None:
-                raise ValueError("body and filters exclude each other")
+                raise ValueError(
+                    'failed to validate dependent schema for "filters": '
+                    "value wasn't supposed to match schema"
+                )
             return self
 
     def __init__(self, conf: Conf) -> None:

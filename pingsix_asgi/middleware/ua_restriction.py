@@ -34,7 +34,8 @@ class UaRestriction(Plugin):
         @model_validator(mode="after")
         def _one_list(self) -> Self:
             if (self.allowlist is None) == (self.denylist is None):
-                raise ValueError("exactly one of allowlist and denylist is required")
+                found = "none" if self.allowlist is None else "both schemas 1 and 2"
+                raise ValueError(f"value should match only one schema, but matches {found}")
             return self
 
     def __init__(self, conf: Conf) -> None:

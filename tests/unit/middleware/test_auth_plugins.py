@@ -223,7 +223,7 @@ class TestJwtAuth:
         ("conf", "field"),
         [
             ({"key": "k"}, "secret"),
-            ({"key": "k", "algorithm": "RS256"}, "public_key"),
+            ({"key": "k", "algorithm": "RS256"}, "dependent schema"),
             ({"key": "k", "secret": "%", "base64_secret": True}, "base64"),
         ],
     )
