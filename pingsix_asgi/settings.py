@@ -8,14 +8,12 @@ a restart. Times are seconds.
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
-from typing import Annotated, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -26,6 +24,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .errors import InvalidConfig, SchemaError
 from .model.base import explain, json_type
+from .model.setting_types import (
+    Address,
+    Filled,
+    Own,
+    Section,
+    Texts,
+    listed,
+    networks,
+    together,
+)
 from .types import JSON
 
 logger = logging.getLogger("pingsix_asgi.settings")
@@ -38,63 +46,10 @@ GRACE_PERIOD_S = 300.0
 """Longest wait for requests in flight (Pingora's grace_period_seconds)."""
 
 
-def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        raise ValueError(f'"{value}": expected ip:port, host names are not allowed') from None
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f'"{value}": expected ip:port')
-    return value
-
-
-def _listed(value: JSON) -> JSON:
-    """Read a list from an environment variable: JSON, or items separated by commas."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return _decoded(value)
-    return [item.strip() for item in value.split(",") if item.strip()]
-
-
-def _decoded(value: JSON) -> JSON:
-    """Read an object from an environment variable."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"expected JSON: {error}") from None
-
-
-def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        try:
-            ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            raise ValueError(f'"{value}": expected an IP address or a CIDR block') from None
-    return values
-
-
-T = TypeVar("T")
-Address: TypeAlias = Annotated[str, AfterValidator(_address)]
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Filled: TypeAlias = Annotated[str, Field(min_length=1, pattern=r"\S")]
-"""Text that is not blank."""
-
-
-class Section(BaseModel):
-    """A part of the settings: unknown keys refused; text is converted, it may be from outside."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-
 class ListenerTLS(Section):
-    """Certificate and key files, PEM, for names that no ``ssls`` resource has.
+    """Certificate and key files, PEM, for names no ``ssls`` resource has; else those fail.
 
-    Without them such handshakes fail. ``fallback_sni`` is the name assumed of clients that send
-    none.
+    ``fallback_sni`` is the name assumed of clients that send none.
     """
 
     cert_path: Filled | None = None
@@ -103,9 +58,7 @@ class ListenerTLS(Section):
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
-        if (self.cert_path is None) != (self.key_path is None):
-            raise ValueError("tls_cert_and_key_required_together: cert_path and key_path")
-        return self
+        return together(self, "tls_cert_and_key", "cert_path", "key_path")
 
 
 class Listener(Section):
@@ -138,9 +91,7 @@ class EtcdTLS(Section):
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
-        if (self.client_cert is None) != (self.client_key is None):
-            raise ValueError("mtls_cert_and_key_required_together: client_cert and client_key")
-        return self
+        return together(self, "mtls_cert_and_key", "client_cert", "client_key")
 
 
 class Etcd(Section):
@@ -156,8 +107,7 @@ class Etcd(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.user is None) != (self.password is None):
-            raise ValueError("etcd_user_and_password_required_together: user and password")
+        together(self, "etcd_user_and_password", "user", "password")
         for host in self.host:
             self._judge(host)
         return self
@@ -302,10 +252,6 @@ class Pingora(Section):
     grace_period_seconds: Annotated[float, Field(ge=0)] | None = None
 
 
-Own: TypeAlias = Annotated[T, BeforeValidator(_decoded)]
-"""A section that may come from the environment as one JSON object."""
-
-
 class Settings(BaseSettings):
     """Everything a process is started with.
 
@@ -325,11 +271,9 @@ class Settings(BaseSettings):
     )
 
     pingora: Own[Pingora] = Pingora()
-    listeners: Annotated[
-        tuple[Listener, ...],
-        BeforeValidator(_listed),
-        Field(min_length=1),
-    ] = (Listener(),)
+    listeners: Annotated[tuple[Listener, ...], BeforeValidator(listed), Field(min_length=1)] = (
+        Listener(),
+    )
     etcd: Own[Etcd | None] = None
     admin: Own[Admin | None] = None
     status: Own[StatusSection | None] = None
@@ -339,7 +283,7 @@ class Settings(BaseSettings):
     defaults: Own[Defaults] = Defaults()
     data_encryption: Own[DataEncryption] = DataEncryption()
     store: Annotated[str, Field(pattern=r"^sqlite:///.+")] | None = None
-    trusted_addresses: Annotated[Texts, AfterValidator(_networks)] = ()
+    trusted_addresses: Annotated[Texts, AfterValidator(networks)] = ()
     enable_server_tokens: bool = True
     show_upstream_status_in_response_header: bool = False
     server: Literal["uvicorn", "granian"] = "uvicorn"

@@ -15,10 +15,13 @@ from ..plugin.registry import Registry
 from ..types import JSON
 
 REDACTED = "***"
+ENVELOPE = "$pingsix-enc:"
+"""What every value sealed by a keyring begins with."""
 
 Path: TypeAlias = tuple[str | int, ...]
 Change: TypeAlias = Callable[[Path, str], str]
 
+_KEYS = (("cert", "key"), ("certs", "keys"))
 _UPSTREAM = (("tls", "client_key"),)
 _OWN: dict[str, tuple[tuple[str, ...], ...]] = {
     "ssls": (("key",), ("keys",)),
@@ -64,10 +67,18 @@ def redact(kind: str, document: JSON, registry: Registry) -> JSON:
     return change_secrets(kind, document, registry, change)
 
 
+def without_keys(kind: str, document: JSON) -> JSON:
+    """Leave out the private keys of an ``ssls`` document, as APISIX does; others stay."""
+    if kind != "ssls" or not isinstance(document, dict):
+        return document
+    return {name: value for name, value in document.items() if name not in ("key", "keys")}
+
+
 def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON:
     """Put the stored secret back wherever the document has ``***`` at the same path.
 
-    This makes read, edit, write safe. Where nothing is stored ``***`` is taken literally.
+    Private keys that are left out come back where the certificate is the same. This makes read,
+    edit, write safe. Where nothing is stored ``***`` is taken literally.
     """
     known: dict[Path, str] = {}
 
@@ -79,7 +90,12 @@ def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON
         return known.get(path, value) if value == REDACTED else value
 
     change_secrets(kind, stored, registry, remember)
-    return change_secrets(kind, document, registry, change)
+    restored = change_secrets(kind, document, registry, change)
+    if kind == "ssls" and isinstance(restored, dict) and isinstance(stored, dict):
+        for cert, key in _KEYS:
+            if key not in restored and key in stored and restored.get(cert) == stored.get(cert):
+                restored = {**restored, key: stored[key]}
+    return restored
 
 
 def is_reference(value: str) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from cachetools import LRUCache
 
 from ..errors import ConfigError
+from .fields import ENVELOPE as PREFIX
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -28,7 +29,6 @@ try:
 except ImportError as error:  # pragma: no cover - the message is the behaviour
     raise ConfigError("data_encryption needs the extra pingsix-asgi[crypto]") from error
 
-PREFIX = "$pingsix-enc:"
 _ENVELOPE = PREFIX + "v1$"
 _SALT = b"pingsix::data_encryption::v1"
 _NONCE_BYTES, _TAG_BYTES = 12, 16

@@ -1,20 +1,22 @@
 """Values kept elsewhere: ``$env://NAME``, ``$env://NAME/json_key``, ``$secret://vault/1/path/key``.
 
 References are resolved before a configuration is compiled, never on the request path. One that
-cannot be resolved stays as text and is logged; a consumer credential that is still a reference is
-disabled by the consumer index, so the text of a reference is never accepted as a key.
+cannot be resolved keeps the value it had; without one it stays as text, and is logged. A consumer
+credential that is still a reference is disabled by the consumer index, so the text of a reference
+is never accepted as a key.
 Source: APISIX apisix/secret.lua (forms, cache times).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from ..clock import Clock, SystemClock
 from ..errors import SourceError
@@ -25,7 +27,12 @@ logger = logging.getLogger("pingsix_asgi.secrets")
 
 FOUND_S, MISSING_S = 300.0, 60.0
 """How long an answer of a secret manager is reused: a value, and a failure."""
-_CACHED = 512
+_CACHED = 4096
+_ASKED_AT_ONCE = 16
+
+
+class Unreachable(SourceError):
+    """A secret manager does not answer at all: there is no use in asking it for more."""
 
 
 class SecretManager(Protocol):
@@ -43,38 +50,71 @@ class References:
         self._environ = environ
         self._found: TTLCache[str, str] = TTLCache(_CACHED, FOUND_S, clock.monotonic)
         self._missing: TTLCache[str, bool] = TTLCache(_CACHED, MISSING_S, clock.monotonic)
+        self._last: LRUCache[str, str] = LRUCache(_CACHED)
+
+    async def fetch(self, references: Iterable[str], managers: Mapping[str, SecretManager]) -> None:
+        """Ask the managers for what is not known, or too old; ``resolve`` then has it.
+
+        ``managers`` are keyed "vault/1" as in the reference.
+        """
+        wanted = [
+            reference
+            for reference in dict.fromkeys(references)
+            if reference not in self._found
+            and reference not in self._missing
+            and not _is_variable(reference)
+        ]
+        down: set[str] = set()
+        turn = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+        async def one(reference: str) -> None:
+            async with turn:
+                await self._fetch(reference, managers, down)
+
+        await asyncio.gather(*map(one, wanted))
 
     async def resolve(self, document: JSON, managers: Mapping[str, SecretManager]) -> JSON:
         """Return the document with every reference that can be resolved replaced by its value.
 
-        ``managers`` are keyed "vault/1" as in the reference. The document itself is returned when
-        it holds no reference.
+        The document itself is returned when it holds none.
         """
-        values: dict[str, str] = {}
-        for reference in dict.fromkeys(find_references(document)):
-            value = await self._value(reference, managers)
-            if value is not None:
-                values[reference] = value
+        references = list(dict.fromkeys(find_references(document)))
+        await self.fetch(references, managers)
+        values = {
+            reference: value
+            for reference in references
+            if (value := self._value(reference)) is not None
+        }
         return _replaced(document, values) if values else document
 
-    async def _value(self, reference: str, managers: Mapping[str, SecretManager]) -> str | None:
-        scheme, _, rest = reference.partition("://")
-        if scheme.lower() == "$env":
-            value = self._from_environment(rest)
-            if value is None:
-                logger.warning("cannot resolve %s: no such variable or member", reference)
-            return value
-        if reference in self._found:
-            return self._found[reference]
-        if reference in self._missing:
-            return None
-        try:
-            value = self._found[reference] = await _ask(rest, managers)
-        except SourceError as error:
-            logger.warning("cannot resolve %s: %s", reference, error)
+    def _value(self, reference: str) -> str | None:
+        if not _is_variable(reference):
+            return self._found.get(reference, self._last.get(reference))
+        value = self._from_environment(reference.partition("://")[2])
+        if value is None and reference not in self._missing:
             self._missing[reference] = True
-            return None
+            logger.warning("cannot resolve %s: no such variable or member", reference)
         return value
+
+    async def _fetch(
+        self, reference: str, managers: Mapping[str, SecretManager], down: set[str]
+    ) -> None:
+        rest = reference.partition("://")[2]
+        parts = rest.split("/", 2)
+        name = "/".join(parts[:2])
+        manager = managers.get(name) if len(parts) == 3 else None
+        try:
+            if manager is None:
+                raise SourceError(f"no secret manager {name}")
+            if name in down:
+                raise Unreachable(f"{name} did not answer")
+            self._found[reference] = self._last[reference] = await manager.fetch(parts[2])
+        except SourceError as error:
+            if isinstance(error, Unreachable):
+                down.add(name)
+            kept = ", its last value is kept" if reference in self._last else ""
+            logger.warning("cannot resolve %s%s: %s", reference, kept, error)
+            self._missing[reference] = True
 
     def _from_environment(self, rest: str) -> str | None:
         name, _, member = rest.partition("/")
@@ -88,12 +128,8 @@ class References:
         return found if isinstance(found, str) else None
 
 
-async def _ask(rest: str, managers: Mapping[str, SecretManager]) -> str:
-    parts = rest.split("/", 2)
-    manager = managers.get("/".join(parts[:2])) if len(parts) == 3 else None
-    if manager is None:
-        raise SourceError(f"no secret manager {'/'.join(parts[:2])}")
-    return await manager.fetch(parts[2])
+def _is_variable(reference: str) -> bool:
+    return reference[:7].lower() == "$env://"
 
 
 def find_references(document: JSON) -> Iterator[str]:

@@ -13,6 +13,7 @@ import httpx2
 
 from ..errors import SourceError
 from ..types import JSON
+from .references import Unreachable
 
 TIMEOUT_S = 5.0
 
@@ -27,7 +28,10 @@ class Vault:
             self._headers["X-Vault-Namespace"] = namespace
 
     async def fetch(self, path: str) -> str:
-        """Return the member named by the last part of ``path``. Raises SourceError."""
+        """Return the member named by the last part of ``path``.
+
+        Raises Unreachable when there is no answer, SourceError for one without the secret.
+        """
         name, _, member = path.rpartition("/")
         if not name:
             raise SourceError(f"{path!r} needs the form name/key")
@@ -35,7 +39,7 @@ class Vault:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client:
                 answer = await client.get(f"{self._base}/{name}", headers=self._headers)
         except httpx2.HTTPError as error:
-            raise SourceError(f"vault: {error or type(error).__name__}") from error
+            raise Unreachable(f"vault: {error or type(error).__name__}") from error
         if answer.status_code != 200:
             raise SourceError(f"vault answered {answer.status_code} for {name}")
         return _member(_document(answer), member)
@@ -49,8 +53,8 @@ def _document(answer: httpx2.Response) -> JSON:
 
 
 def _member(data: JSON, member: str) -> str:
-    if isinstance(data, Mapping) and isinstance(data.get("data"), Mapping):
-        data = data["data"]
+    if isinstance(data, Mapping) and isinstance(data.get("metadata"), Mapping):
+        data = data.get("data")
     value = data.get(member) if isinstance(data, Mapping) else None
     if not isinstance(value, str):
         raise SourceError(f"vault has no text under {member!r}")

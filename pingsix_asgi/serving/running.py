@@ -22,6 +22,7 @@ from ..plugin.internal_api import internal_apis
 from ..plugin.plan import Plan
 from ..plugin.registry import Registry
 from ..secrets.references import References
+from ..secrets.unseal import Unsealer
 from ..settings import Defaults, Settings
 from ..snapshot.build import Builder
 from ..snapshot.match import NO_ROUTE, PlanCache, Refusal, RouteMatch
@@ -31,7 +32,6 @@ from ..snapshot.runtime import Runtime
 from ..types import ASGIApp, Receive, Scope, Send
 from ..upstream.node import Timeouts
 from ..upstream.services import UpstreamDefaults
-from .unseal import Unsealer
 
 if TYPE_CHECKING:
     from ..secrets.keyring import Keyring
@@ -40,6 +40,8 @@ logger = logging.getLogger("pingsix_asgi.app")
 
 FIRST_PUBLICATION_S = 5.0
 """How long a start waits for a store; after that the gateway runs on without a configuration."""
+REFRESH_S = 15.0
+"""Time between two looks whether a secret manager has to be asked again."""
 
 
 class Running:
@@ -56,10 +58,8 @@ class Running:
         self.local: Target | None = builder.targets.local
         self._opened = opened
         self._status = status
-        self._publisher = Publisher(builder)
+        self._publisher = Publisher(builder, keyring=keyring_of(opened.settings))
         internal_apis(self.runtime)["/apisix/prometheus/metrics"] = self._metrics
-        keyring = keyring_of(opened.settings)
-        self._unsealer = Unsealer(keyring, registry) if keyring is not None else None
         self._published = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         if app is not None:
@@ -71,11 +71,11 @@ class Running:
         A store that is out of reach is waited for only so long.
         """
         # In a context of its own: what the server set for its lifespan is not the source's.
+        own = contextvars.Context()
         following = self._following = asyncio.create_task(
-            self._opened.source.run(self._publish),
-            name="pingsix-source",
-            context=contextvars.Context(),
+            self._opened.source.run(self._publish), name="pingsix-source", context=own
         )
+        own.copy().run(self.runtime.spawn, self._refresh_secrets(), "pingsix-secrets")
         is_store = isinstance(self._opened.source, StoreSource)
         published = asyncio.ensure_future(self._published.wait())
         try:
@@ -108,22 +108,27 @@ class Running:
     async def _publish(
         self, resources: Resources, revision: int, *, partial: bool = True
     ) -> Sequence[SchemaError]:
-        sealed: list[SchemaError] = []
-        if self._unsealer is not None:
-            resources, sealed = self._unsealer.open(resources)
-        if sealed and not partial:
-            errors: Sequence[SchemaError] = sealed
-        else:
-            errors = [*sealed, *await self._publisher(resources, revision, partial=partial)]
-        snapshot = self.runtime.snapshot
+        errors = await self._publisher(resources, revision, partial=partial)
         if errors and not partial:
             if not self._published.is_set():
                 raise InvalidConfig(errors)
             self._status.rejected = "\n".join(str(error) for error in errors)
         else:
-            self._status.published(revision, snapshot.counts, errors)
+            self._status.published(revision, self.runtime.snapshot.counts, errors)
             self._published.set()
         return errors
+
+    async def _refresh_secrets(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                found = await self._publisher.refresh()
+            except Exception:  # the root of a background task: nothing may end it
+                logger.exception("refreshing secrets failed: the configuration stays")
+                continue
+            if found is not None:
+                revision, errors = found
+                self._status.published(revision, self.runtime.snapshot.counts, errors)
 
 
 async def check(
@@ -135,8 +140,11 @@ async def check(
     runtime = make_runtime(opened.settings)
     try:
         resources, revision = await opened.source.load()
-        resources = await Resolved(References()).update(resources)
-        return Builder(runtime, registry, app, opened.settings).build(resources, revision).errors
+        unsealer = Unsealer(keyring_of(opened.settings), registry)
+        resolved = Resolved(References(), unsealer)
+        builder = Builder(runtime, registry, app, opened.settings)
+        snapshot = builder.build(await resolved.update(resources), revision)
+        return [*resolved.errors, *snapshot.errors]
     finally:
         await runtime.aclose()
 

@@ -1,4 +1,4 @@
-"""The way of new resources into force: resolve references, build, publish. One at a time."""
+"""The way of new resources into force: decrypt, resolve, build, publish. One at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..errors import SchemaError
 from ..model.resources import Resources
 from ..secrets.references import References
+from ..secrets.unseal import Opener, Unsealer
 from .build import Builder
 from .resolve import Resolved
 
@@ -18,9 +19,19 @@ logger = logging.getLogger("pingsix_asgi.snapshot")
 class Publisher:
     """What a configuration source is given to publish with."""
 
-    def __init__(self, builder: Builder, references: References | None = None) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        references: References | None = None,
+        keyring: Opener | None = None,
+    ) -> None:
+        """``keyring`` opens what a store keeps encrypted; None: encryption is off."""
         self._builder = builder
-        self._resolved = Resolved(references or References())
+        unsealer = Unsealer(keyring, builder.registry)
+        self._resolved = Resolved(references or References(), unsealer)
+        self._given: Resources = {}
+        self._in_force: Resources = {}
+        """The resources in force: as they were given, and as they were built."""
         self._turn = asyncio.Lock()
 
     async def __call__(
@@ -33,14 +44,40 @@ class Publisher:
         """
         async with self._turn:
             resolved = await self._resolved.update(resources)
-            snapshot = await self._builder.build_gradually(resolved, revision)
-            if snapshot.errors and not partial:
-                self._builder.runtime.discard(snapshot)
-                return snapshot.errors
-            await self._builder.runtime.publish(snapshot)
-            self._builder.plans.clear()
-            self._log(revision, len(snapshot.changed), snapshot.errors)
-            return snapshot.errors
+            return await self._put_in_force(resolved, resources, revision, partial)
+
+    async def refresh(self) -> tuple[int, Sequence[SchemaError]] | None:
+        """Ask for secrets that are kept elsewhere, as far as answers are old.
+
+        When one is another now, publish what is in force with it; returns the revision and what is
+        wrong. None when nothing changed.
+        """
+        async with self._turn:
+            if not self._resolved.has_references:
+                return None
+            resolved = await self._resolved.update(self._given)
+            kinds = resolved.keys() | self._in_force.keys()
+            if all(resolved.get(kind) is self._in_force.get(kind) for kind in kinds):
+                return None
+            revision = self._builder.runtime.snapshot.revision
+            return revision, await self._put_in_force(resolved, self._given, revision, True)
+
+    async def _put_in_force(
+        self, resolved: Resources, given: Resources, revision: int, partial: bool
+    ) -> Sequence[SchemaError]:
+        errors: list[SchemaError] = list(self._resolved.errors)
+        if errors and not partial:
+            return errors
+        snapshot = await self._builder.build_gradually(resolved, revision)
+        errors += snapshot.errors
+        if errors and not partial:
+            self._builder.runtime.discard(snapshot)
+            return errors
+        await self._builder.runtime.publish(snapshot)
+        self._builder.plans.clear()
+        self._given, self._in_force = given, resolved
+        self._log(revision, len(snapshot.changed), errors)
+        return errors
 
     def _log(self, revision: int, changed: int, errors: Sequence[SchemaError]) -> None:
         logger.info(

@@ -1,4 +1,4 @@
-"""Documents with their secret references resolved; those without stay the same objects."""
+"""Documents with secrets decrypted and references resolved; others stay the same objects."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..model.base import parse
 from ..model.resources import Resources
 from ..model.secret import Vault as VaultModel
 from ..secrets.references import References, SecretManager, find_references
+from ..secrets.unseal import Unsealer
 from ..secrets.vault import Vault
 from ..types import JSON
 from .diff import is_same, other_objects
@@ -19,26 +20,42 @@ _NOTHING: Mapping[str, JSON] = {}
 class Resolved:
     """The last set of documents, raw and resolved, so that the next pays only for what changed."""
 
-    def __init__(self, references: References) -> None:
+    def __init__(self, references: References, unsealer: Unsealer | None = None) -> None:
+        """``unsealer`` None: documents hold nothing encrypted."""
         self._references = references
+        self._unsealer = unsealer
         self._raw: Resources = {}
         self._done: dict[str, Mapping[str, JSON]] = {}
         self._referring: dict[str, dict[str, JSON]] = {}
         """Resolved documents that hold references, by kind and id."""
 
+    @property
+    def errors(self) -> list[SchemaError]:
+        """What could not be decrypted in the last set; its version before is in force."""
+        return self._unsealer.errors if self._unsealer is not None else []
+
+    @property
+    def has_references(self) -> bool:
+        """Something in the last set is kept elsewhere, and may change there."""
+        return any(self._referring.values())
+
     async def update(self, resources: Resources) -> Resources:
-        """Return the resources with ``$env://`` and ``$secret://`` replaced by their values.
+        """Return the resources in plain text, ``$env://`` and ``$secret://`` replaced by values.
 
         What cannot be resolved stays as text. Kinds without references are returned as they are.
         """
+        if self._unsealer is not None:
+            resources = await self._unsealer.open(resources)
         done: dict[str, Mapping[str, JSON]] = {}
         referring: dict[str, dict[str, JSON]] = {}
         managers: dict[str, SecretManager] = {}
         for kind in ("secrets", *(kind for kind in resources if kind != "secrets")):
             documents = resources.get(kind) or _NOTHING
+            ids = self._with_references(kind, documents)
+            wanted = (found for id in ids for found in find_references(documents[id]))
+            await self._references.fetch(wanted, managers)
             referring[kind] = {
-                id: await self._document(kind, id, documents[id], managers)
-                for id in self._with_references(kind, documents)
+                id: await self._document(kind, id, documents[id], managers) for id in ids
             }
             done[kind] = self._merged(kind, documents, referring[kind])
             if kind == "secrets":

@@ -46,7 +46,7 @@ PUTS: list[tuple[str, str, Any, Any]] = [
         "secrets",
         "/vault/1",
         {"uri": "http://127.0.0.1:8200", "prefix": "kv", "token": "t"},
-        {"id": "vault/1", "uri": "http://127.0.0.1:8200", "prefix": "kv", "token": "***"},
+        {"id": "vault/1", "uri": "http://127.0.0.1:8200", "prefix": "kv", "token": "t"},
     ),
     ("plugin_metadata", "/stamp", {"count": 1}, {"count": 1}),
 ]
@@ -171,28 +171,28 @@ REFUSALS: list[tuple[str, str, Any, int, str]] = [
         "/routes/1",
         {"uri": "/", "upstream_id": "9"},
         400,
-        "failed to fetch upstream info by upstream_id [9], response code: 404",
+        "failed to fetch upstream info by upstream id [9], response code: 404",
     ),
     (
         "PUT",
         "/routes/1",
         {"uri": "/", "service_id": 9},
         400,
-        "failed to fetch service info by service_id [9], response code: 404",
+        "failed to fetch service info by service id [9], response code: 404",
     ),
     (
         "PUT",
         "/routes/1",
         {**ROUTE, "plugin_config_id": "9"},
         400,
-        "failed to fetch plugin config info by plugin_config_id [9], response code: 404",
+        "failed to fetch plugin config info by plugin config id [9], response code: 404",
     ),
     (
         "PUT",
         "/consumers",
         {"username": "jack", "group_id": "9"},
         400,
-        "failed to fetch consumer group info by group_id [9], response code: 404",
+        "failed to fetch consumer group info by consumer group id [9], response code: 404",
     ),
     ("PUT", "/consumers/jack/credentials/1", {"plugins": {}}, 404, "consumer not found"),
     ("PUT", "/consumers/jack/credentials", {}, 400, "missing credential id"),
@@ -558,12 +558,11 @@ class TestLists:
 
 
 class TestSecrets:
-    async def test_they_are_shown_as_stars_and_survive_read_edit_write(self, admin: Admin) -> None:
+    async def test_without_a_keyring_they_are_shown_as_stored(self, admin: Admin) -> None:
         route = {**ROUTE, "plugins": {"stamp": {"count": 1, "secret": "s3cret"}}}
         _, created = await admin("PUT", "/routes/1", route)
-        assert created["value"]["plugins"]["stamp"]["secret"] == "***"
+        assert created["value"]["plugins"]["stamp"]["secret"] == "s3cret"
         document = await admin.value("/routes/1")
-        assert document["plugins"]["stamp"]["secret"] == "***"
         document["desc"] = "edited"
         assert (await admin("PUT", "/routes/1", document))[0] == 200
         assert (await admin("PATCH", "/routes/1", {"desc": "again"}))[0] == 200
@@ -572,8 +571,6 @@ class TestSecrets:
         item = await admin.store.get("/apisix/routes/1")
         assert item is not None
         assert decode_json(item.value)["plugins"]["stamp"] == {"count": 2, "secret": "s3cret"}
-        _, listed = await admin("GET", "/routes")
-        assert "s3cret" not in json.dumps(listed)
 
     async def test_a_keyring_seals_them_in_the_store(self, tmp_path: Path) -> None:
         from pingsix_asgi.secrets.keyring import Keyring

@@ -10,7 +10,7 @@ from ...config.layout import decode_json, encode_json, is_placeholder, key_of, l
 from ...config.store import Ambiguous, Condition, Delete, Item, Operation, Put, Store
 from ...errors import ConfigError
 from ...plugin.registry import Registry
-from ...secrets.fields import change_secrets, encrypt, redact, restore
+from ...secrets.fields import change_secrets, encrypt, redact, restore, without_keys
 from ...types import JSON
 
 
@@ -108,7 +108,12 @@ class Repository:
         }
 
     def shown(self, kind: str, id: str, document: JSON) -> dict[str, Any]:
-        """Return the key and the value with its secrets hidden."""
+        """Return the key and the value: secrets hidden when they are sealed in the store.
+
+        Without encryption they are shown as they are stored, but for the keys of ``ssls``.
+        """
+        if self._keyring is None:
+            return {"key": self.key(kind, id), "value": without_keys(kind, document)}
         return {"key": self.key(kind, id), "value": redact(kind, document, self._registry)}
 
     def restored(self, kind: str, document: JSON, before: Stored | None) -> JSON:
