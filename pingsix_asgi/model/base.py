@@ -42,6 +42,13 @@ class Model(BaseModel):
     )
 
 
+class Plain(ValueError):
+    """A problem whose text is told without the names of the fields it is in.
+
+    APISIX's validator knows nothing of these: they are found by code of their own.
+    """
+
+
 def parse(model: type[M], document: JSON, *, kind: str = "", id: str = "", at: str = "") -> M:
     """Validate a document. Raises SchemaError for the first problem, naming its field."""
     found = problems(model, document, kind=kind, id=id, at=at)
@@ -98,6 +105,9 @@ def _location(item: ErrorDetails, document: JSON) -> tuple[int | str, ...]:
 
 def _explain_one(item: ErrorDetails, where: tuple[int | str, ...]) -> str:
     kind, name = item["type"], where[-1] if where else ""
+    error = item.get("ctx", {}).get("error")
+    if isinstance(error, Plain):
+        return str(error)
     if kind == "missing":
         return _chain(where[:-1]) + f'property "{name}" is required'
     if kind == "extra_forbidden":
@@ -106,13 +116,16 @@ def _explain_one(item: ErrorDetails, where: tuple[int | str, ...]) -> str:
 
 
 def _chain(where: tuple[int | str, ...]) -> str:
-    return "".join(
-        f"failed to validate item {part + 1}: "
-        if isinstance(part, int)
-        else f'property "{part}" validation failed: '
-        for part in where
-        if part != "[key]"
-    )
+    names = [part for part in where if part != "[key]"]
+    return "".join(_link(names[index - 1 : index], part) for index, part in enumerate(names))
+
+
+def _link(parent: list[int | str], part: int | str) -> str:
+    if isinstance(part, int):
+        return f"failed to validate item {part + 1}: "
+    if parent == ["labels"]:  # fields by pattern, as APISIX has them only there
+        return f'failed to validate {part} (matching ".*"): '
+    return f'property "{part}" validation failed: '
 
 
 def _reason(kind: str, ctx: dict[str, Any], item: ErrorDetails) -> str:  # noqa: C901 - one flat table

@@ -67,10 +67,10 @@ _FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "consumers": (("group_id", "consumer_groups"),),
 }
 _LABELS = {
-    "services": ("service", "service_id"),
-    "upstreams": ("upstream", "upstream_id"),
-    "plugin_configs": ("plugin config", "plugin_config_id"),
-    "consumer_groups": ("consumer group", "group_id"),
+    "services": ("service", "service id"),
+    "upstreams": ("upstream", "upstream id"),
+    "plugin_configs": ("plugin config", "plugin config id"),
+    "consumer_groups": ("consumer group", "consumer group id"),
     "consumers": ("consumer", "consumer name"),
 }
 

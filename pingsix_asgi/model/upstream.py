@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..types import JSON
-from .base import Model, json_type
+from .base import Model, Plain, json_type
 from .checks import Checks
 from .fields import HOST_PATTERN, Many, Resource, Timeout
 
@@ -58,8 +58,10 @@ def split_node(text: str) -> tuple[str, int | None]:
         raise ValueError(f'node "{text}": the host is missing')
     if not port:
         return host, None
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if not (port.isascii() and port.isdigit()):
         raise ValueError(f'node "{text}": expected a port from 1 to 65535')
+    if not 1 <= int(port) <= 65535:
+        raise Plain(f"invalid port {port}")
     return host, int(port)
 
 
@@ -69,12 +71,17 @@ def _node_list(value: JSON) -> JSON:
         return [_mapped_node(str(text), weight) for text, weight in value.items()]
     if not isinstance(value, list | tuple):
         raise ValueError("object matches none of the required")
-    return [
-        {**node, "host": node["host"].strip("[]")}
-        if isinstance(node, dict) and isinstance(node.get("host"), str)
-        else node
-        for node in value
-    ]
+    return [_listed_node(node) for node in value]
+
+
+def _listed_node(node: JSON) -> JSON:
+    """Read the host; it may bring the port along when there is no ``port``."""
+    if not isinstance(node, dict) or not isinstance(host := node.get("host"), str):
+        return node
+    if node.get("port") is None and host.count(":") == 1:
+        name, port = split_node(host)
+        return {**node, "host": name, "port": port}
+    return {**node, "host": host.strip("[]")}
 
 
 def _mapped_node(text: str, weight: JSON) -> JSON:
@@ -188,21 +195,21 @@ class Upstream(Resource):
     @model_validator(mode="after")
     def _host_to_rewrite(self) -> Self:
         if self.pass_host == "rewrite" and not self.upstream_host:  # noqa: S105 - no password
-            raise ValueError("`upstream_host` can't be empty when `pass_host` is `rewrite`")
+            raise Plain("`upstream_host` can't be empty when `pass_host` is `rewrite`")
         return self
 
     @model_validator(mode="after")
     def _hash_key(self) -> Self:
         # ketama and fnv are PingSIX's and default to the path; only chash is checked by APISIX
         if self.type == "chash" and self.hash_on != "consumer" and self.key is None:
-            raise ValueError("missing key")
+            raise Plain("missing key")
         pattern = {
             "vars": HASH_VARS_PATTERN,
             "header": HASH_FIELD_PATTERN,
             "cookie": HASH_FIELD_PATTERN,
         }.get(self.hash_on)
         if self.key is not None and pattern and not _matches(pattern, self.key):
-            raise ValueError(f'failed to match pattern "{pattern}" with "{self.key}"')
+            raise Plain(f'failed to match pattern "{pattern}" with "{self.key}"')
         return self
 
 

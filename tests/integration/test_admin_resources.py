@@ -270,7 +270,11 @@ async def test_ids_that_cannot_be(admin: Admin, id: str) -> None:
 
 async def test_the_id_may_come_in_the_body(admin: Admin) -> None:
     assert (await admin("PUT", "/routes", {**ROUTE, "id": 7}))[0] == 201
-    assert (await admin.value("/routes/7"))["id"] == "7"
+    assert (await admin.value("/routes/7"))["id"] == 7
+    document = {"id": "c", "plugins": {}}
+    await admin("PUT", "/consumers", {"username": "jack"})
+    status, created = await admin("PUT", "/consumers/jack/credentials", document)
+    assert (status, created["key"]) == (201, "/apisix/consumers/jack/credentials/c")
 
 
 async def test_patch_merges_deeply(admin: Admin) -> None:
@@ -392,7 +396,7 @@ class TestCredentials:
         assert created["value"]["id"] == "c1"
         assert (await admin("GET", "/consumers"))[1]["total"] == 1
         assert (await admin("GET", "/consumers/jack/credentials"))[1]["total"] == 1
-        assert (await admin("GET", "/consumers/jill/credentials"))[1]["total"] == 0
+        assert (await admin("GET", "/consumers/jill/credentials"))[0] == 404
         assert (await admin("GET", "/consumers/jack/credentials/c1"))[0] == 200
 
     async def test_they_go_with_their_consumer(self, admin: Admin) -> None:

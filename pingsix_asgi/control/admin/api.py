@@ -115,7 +115,7 @@ class AdminAPI:
 async def _with_body(request: Request, receive: Receive) -> Request:
     if request.method in ("GET", "DELETE"):
         return request
-    body, has_body = await read_body(receive)
+    body, has_body = await read_body(receive, request.headers.get("content-length"))
     return replace(request, body=body, has_body=has_body)
 
 

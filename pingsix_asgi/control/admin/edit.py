@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ...types import JSON
@@ -65,12 +66,13 @@ def check_times(document: dict[str, Any]) -> None:
 
 
 def stamped(
-    document: dict[str, Any], before: JSON, now: int, *, keep: bool = False
+    document: dict[str, Any], before: JSON, now: int, given: Mapping[str, JSON] | None = None
 ) -> dict[str, Any]:
-    """Return the document with its times; ``keep`` leaves an update_time it already has."""
+    """Return the document with its times, which a PATCH may have ``given``."""
     times = before if isinstance(before, dict) else {}
     created = times.get("create_time")
     result = {key: value for key, value in document.items() if key not in TIMES}
     result["create_time"] = created if isinstance(created, int) else now
-    result["update_time"] = document["update_time"] if keep and "update_time" in document else now
+    result["update_time"] = now
+    result.update({name: given[name] for name in TIMES if given and name in given})
     return result

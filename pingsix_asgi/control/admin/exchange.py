@@ -75,18 +75,21 @@ def parse_head(scope: Scope) -> Request | None:
     return Request(scope["method"], tuple(segments), query, headers, client[0] if client else "")
 
 
-async def read_body(receive: Receive) -> tuple[JSON, bool]:
-    """Return the decoded body and whether there was one. Raises Refusal."""
+async def read_body(receive: Receive, announced: str | None = None) -> tuple[JSON, bool]:
+    """Return the decoded body and whether there was one. Raises Refusal.
+
+    ``announced`` is its content-length, by which one that is too long is refused unread.
+    """
     chunks, size = [], 0
+    if announced is not None and announced.isdecimal():
+        _check_size(int(announced))
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise refused(400, "invalid request body: client closed the connection")
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            text = f"invalid request body: request size {size} is greater than the maximum size "
-            raise refused(400, f"{text}{MAX_BODY_BYTES} allowed")
+        _check_size(size)
         chunks.append(chunk)
         if not message.get("more_body"):
             break
@@ -101,6 +104,12 @@ async def read_body(receive: Receive) -> tuple[JSON, bool]:
             "req_body": raw[:1000].decode("utf-8", "replace"),
         }
         raise Refusal(400, found) from None
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        text = f"invalid request body: request size {size} is greater than the maximum size "
+        raise refused(400, f"{text}{MAX_BODY_BYTES} allowed")
 
 
 async def answer(send: Send, status: int, document: JSON, headers: RawHeaders) -> None:

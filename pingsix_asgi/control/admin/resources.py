@@ -63,6 +63,8 @@ class ResourceAPI:
             folder = self._repository.folder(kind, place.parent)
             stored, _ = await self._repository.list(folder)
             entries = [self._repository.entry(one) for one in stored if one.kind == kind]
+            if kind == "credentials" and not entries:  # no folder, as APISIX's etcd has it
+                raise Refusal(404, NOT_FOUND)
             return 200, select(entries, kind, request.query)
         found = await self._repository.get(kind, place.id) if _is_id(place) else None
         if found is None:
@@ -76,9 +78,10 @@ class ResourceAPI:
         check_times(body)
         self._check_name(kind, id)
         ttl_s = _ttl(request)
+        sent = body if place.id is None else _with_id(kind, id, body)
 
         def make(before: Stored | None) -> dict[str, Any]:
-            document = self._repository.restored(kind.name, _with_id(kind, id, body), before)
+            document = self._repository.restored(kind.name, sent, before)
             return stamped(document, before and before.document, self._now())
 
         is_new, document = await self._write(kind, id, make, ttl_s)
@@ -104,7 +107,8 @@ class ResourceAPI:
         """Merge into a resource, or replace a part of it."""
         kind, id = place.kind, place.id
         if id is None:
-            raise refused(400, f"missing {kind.label} id")
+            text = "no secret id" if kind.name == "secrets" else f"missing {kind.label} id"
+            raise refused(400, text)
         if not request.has_body:
             raise refused(400, "missing new configuration")
         change = request.body
@@ -124,8 +128,8 @@ class ResourceAPI:
                 _check_id(kind, id, document.get("id"))
             document = self._repository.restored(kind.name, _with_id(kind, id, document), before)
             document = self._repository.opened(kind.name, document)
-            keep = not place.sub_path and "update_time" in change
-            return stamped(document, before.document, self._now(), keep=keep)
+            given = None if place.sub_path else change
+            return stamped(document, before.document, self._now(), given)
 
         if not _is_id(place):
             raise Refusal(404, NOT_FOUND)
@@ -136,7 +140,8 @@ class ResourceAPI:
         """Delete a resource that nothing uses; a consumer goes with its credentials."""
         kind, id = place.kind.name, place.id
         if id is None:
-            raise refused(400, f"missing {place.kind.label} id")
+            what = "name" if kind == "consumers" else "id"
+            raise refused(400, f"missing {place.kind.label} {what}")
         if not _is_id(place):
             raise Refusal(404, NOT_FOUND)
         key = self._repository.key(kind, id)
@@ -230,9 +235,9 @@ def _id_for_put(place: Place, body: dict[str, Any]) -> str:
     if place.id is not None:
         _check_id(kind, place.id, given)
         return place.id
-    if kind.name in ("credentials", "secrets") or not _is_id_value(given):
+    if kind.name == "secrets" or not _is_id_value(given):
         raise refused(400, f"missing {kind.label} id")
-    return str(given)
+    return f"{place.parent}/{given}" if kind.name == "credentials" else str(given)
 
 
 def _check_id(kind: Kind, id: str, given: JSON) -> None:

@@ -25,9 +25,14 @@ _COMPLETE: Final = (
     "failed to",
     "only one of",
     "only supports auth type",
+    "missing key",
+    "invalid port",
+    "`upstream_host`",
     "wrong username",
 )
 """Starts of messages that APISIX gives without "invalid configuration"."""
+_NODES: Final = 'property "nodes" validation failed: '
+"""What is wrong with a node is not told by APISIX, whose nodes have two forms."""
 
 
 def check_resource(kind: str, id: str, document: JSON, registry: Registry) -> str | None:
@@ -49,8 +54,10 @@ def _text(kind: str, document: JSON, error: SchemaError) -> str:
         return f"invalid plugins configuration: {message}"
     if message.startswith(_COMPLETE):
         return message
-    parent = error.path.rpartition(".")[0]
-    return f"invalid configuration: {f'{parent}: ' if parent else ''}{message}"
+    before, nodes, _ = message.partition(_NODES)
+    if nodes:
+        message = f"{before}{nodes}object matches none of the required"
+    return f"invalid configuration: {message}"
 
 
 class Schemas:

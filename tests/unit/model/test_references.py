@@ -52,13 +52,13 @@ def test_what_is_missing_is_told_in_the_words_of_apisix() -> None:
             "routes",
             "9",
             "service_id",
-            "failed to fetch service info by service_id [2], response code: 404",
+            "failed to fetch service info by service id [2], response code: 404",
         ),
         (
             "routes",
             "9",
             "upstream_id",
-            "failed to fetch upstream info by upstream_id [1], response code: 404",
+            "failed to fetch upstream info by upstream id [1], response code: 404",
         ),
     ]
 
