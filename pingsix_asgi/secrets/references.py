@@ -19,7 +19,7 @@ from typing import Protocol
 from cachetools import LRUCache, TTLCache
 
 from ..clock import Clock, SystemClock
-from ..errors import SourceError
+from ..errors import SchemaError, SourceError
 from ..types import JSON
 from .fields import is_reference
 
@@ -29,6 +29,13 @@ FOUND_S, MISSING_S = 300.0, 60.0
 """How long an answer of a secret manager is reused: a value, and a failure."""
 _CACHED = 4096
 _ASKED_AT_ONCE = 16
+
+
+class Unresolved(SchemaError):
+    """A resource is switched off because a secret it refers to is not known.
+
+    Not a fault of the configuration: it heals when the secret can be fetched.
+    """
 
 
 class Unreachable(SourceError):

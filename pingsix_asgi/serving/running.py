@@ -21,13 +21,12 @@ from ..model.resources import Resources
 from ..plugin.internal_api import internal_apis
 from ..plugin.plan import Plan
 from ..plugin.registry import Registry
-from ..secrets.references import References
+from ..secrets.references import Unresolved
 from ..secrets.unseal import Unsealer
 from ..settings import Defaults, Settings
 from ..snapshot.build import Builder
 from ..snapshot.match import NO_ROUTE, PlanCache, Refusal, RouteMatch
 from ..snapshot.publish import Publisher
-from ..snapshot.resolve import Resolved
 from ..snapshot.runtime import Runtime
 from ..types import ASGIApp, Receive, Scope, Send
 from ..upstream.node import Timeouts
@@ -114,7 +113,8 @@ class Running:
                 raise InvalidConfig(errors)
             self._status.rejected = "\n".join(str(error) for error in errors)
         else:
-            self._status.published(revision, self.runtime.snapshot.counts, errors)
+            snapshot = self.runtime.snapshot
+            self._status.published(revision, snapshot.counts, errors or snapshot.errors)
             self._published.set()
         return errors
 
@@ -141,10 +141,10 @@ async def check(
     try:
         resources, revision = await opened.source.load()
         unsealer = Unsealer(keyring_of(opened.settings), registry)
-        resolved = Resolved(References(), unsealer)
         builder = Builder(runtime, registry, app, opened.settings)
-        snapshot = builder.build(await resolved.update(resources), revision)
-        return [*resolved.errors, *snapshot.errors]
+        snapshot = builder.build(await unsealer.open(resources), revision)
+        errors = (*unsealer.errors, *snapshot.errors)
+        return [error for error in errors if not isinstance(error, Unresolved)]
     finally:
         await runtime.aclose()
 

@@ -18,6 +18,7 @@ from ..model.upstream import Upstream as UpstreamModel
 from ..plugin.base import Plugin, PluginConf
 from ..plugin.layer import Faults, compile_step, find_plugin, parse_consumer_conf
 from ..plugin.registry import Registry
+from ..secrets.references import Unresolved
 from ..tls.contexts import check_ssl
 from ..types import JSON
 from ..upstream.node import Timeouts
@@ -119,8 +120,11 @@ class Compiler:
         return found
 
     def _check_ssl(self, model: SSL, faults: Faults) -> None:
-        """Load certificates and keys. References are judged when they have been resolved."""
-        if self._gateway is None and model.has_references:
+        """Load certificates and keys; references are judged when they have been resolved."""
+        if model.has_references:
+            if self._gateway is not None:
+                text = "disabled: a secret it refers to cannot be resolved"
+                faults.errors.append(Unresolved(text, kind=faults.kind, id=faults.id))
             return
         try:
             check_ssl(model)

@@ -10,6 +10,7 @@ from ..plugin.base import PluginConf
 from ..plugin.layer import merge
 from ..plugin.registry import Registry
 from ..secrets.fields import is_reference
+from ..secrets.references import Unresolved
 from .consumers import (
     EMPTY_INDEX,
     Attached,
@@ -77,7 +78,7 @@ class ConsumerLinker:
         if any(isinstance(text, str) and is_reference(text) for _, text in conf):
             kind, _, id = part.key.partition("/")
             text = "disabled: a secret it refers to cannot be resolved"
-            self.clashes.append(SchemaError(text, kind=kind, id=id, path=f"plugins.{plugin}"))
+            self.clashes.append(Unresolved(text, kind=kind, id=id, path=f"plugins.{plugin}"))
         elif isinstance(value, str):
             yield plugin, value, Found(consumer, conf)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..errors import SchemaError
 from ..model.resources import Resources
-from ..secrets.references import References
+from ..secrets.references import References, Unresolved
 from ..secrets.unseal import Opener, Unsealer
 from .build import Builder
 from .resolve import Resolved
@@ -40,7 +40,8 @@ class Publisher:
         """Put resources in force; returns what is wrong with single ones.
 
         Faulty resources are left out, or stay as they were, and the rest goes live. With
-        ``partial`` false nothing is published when anything is wrong.
+        ``partial`` false nothing is published when anything is wrong; secrets that cannot be
+        fetched now do not count.
         """
         async with self._turn:
             resolved = await self._resolved.update(resources)
@@ -70,14 +71,15 @@ class Publisher:
             return errors
         snapshot = await self._builder.build_gradually(resolved, revision)
         errors += snapshot.errors
-        if errors and not partial:
+        wrong = [error for error in errors if partial or not isinstance(error, Unresolved)]
+        if wrong and not partial:
             self._builder.runtime.discard(snapshot)
-            return errors
+            return wrong
         await self._builder.runtime.publish(snapshot)
         self._builder.plans.clear()
         self._given, self._in_force = given, resolved
         self._log(revision, len(snapshot.changed), errors)
-        return errors
+        return wrong
 
     def _log(self, revision: int, changed: int, errors: Sequence[SchemaError]) -> None:
         logger.info(

@@ -109,6 +109,7 @@ async def test_our_envelopes_are_opened_wherever_they_are() -> None:
         ([OLD], "$pingsix-enc:v7$AAAABBBBCCCC", "unknown encryption version"),
         ([], Keyring([NEW]).encrypt("x"), "data_encryption is off"),
     ],
+    ids=["other key", "too short", "other version", "encryption off"],
 )
 async def test_a_value_that_does_not_open_is_reported_and_the_version_before_stays(
     keys: list[str], value: str, why: str

@@ -184,7 +184,7 @@ async def test_a_certificate_may_be_kept_elsewhere(gateway: Resolving, vault: Va
     (error,) = await gateway.publish(
         ssls={"1": ssl, "2": {**ssl, "key": "$secret://vault/1/tls/no"}}, secrets=secrets
     )
-    assert (error.kind, error.id, error.path) == ("ssls", "2", "cert")
+    assert str(error) == "ssls/2: disabled: a secret it refers to cannot be resolved"
     assert set(gateway.snapshot.ssls) == {"1"}
 
 
@@ -209,5 +209,26 @@ async def test_a_running_gateway_asks_by_itself(
             while (await client.get("/", {"apikey": "rotated"})).status != 200:
                 await asyncio.sleep(0.01)
         assert (await client.get("/", {"apikey": "from-v1"})).status == 401
+    finally:
+        await gateway.shutdown()
+
+
+async def test_a_manager_that_is_away_does_not_keep_a_gateway_from_starting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    secret = {"id": "vault/1", "uri": f"http://127.0.0.1:{port}", "prefix": "kv", "token": TOKEN}
+    config = {
+        "routes": [{"id": "1", **ROUTE}, {"id": "2", "uri": "/open", "plugins": {}}],
+        "consumers": list(consumers(jack="$secret://vault/1/jack/key").values()),
+        "secrets": [secret],
+    }
+    assert await PingSIX(EchoApp(), config).check() == []
+    gateway = PingSIX(EchoApp(), config)
+    await gateway.startup()
+    try:
+        assert (await Client(gateway).get("/open")).status == 200
+        (error,) = gateway.runtime.snapshot.errors
+        assert str(error).startswith("consumers/jack: ")
     finally:
         await gateway.shutdown()
