@@ -59,14 +59,16 @@ class Hosts:
                 diagnostics_key=key,
             )
         if listener.role == "metrics":
-            return MetricsApp(self._gateway.runtime)
+            return MetricsApp(self._gateway.runtime, self._gateway.status)
         if listener.role == "admin":
             return self._admin()
         return self._gateway
 
     def _admin(self) -> ASGIApp:
         gateway, settings = self._gateway, self._gateway.settings
-        given, store = settings.admin, open_store(settings)
+        given = settings.admin
+        # The runtime keeps it, and closes it when the gateway stops.
+        store = gateway.runtime.keep("serving.admin", lambda: open_store(settings))
         if given is None or store is None:
             raise ConfigError("pingsix: admin: the Admin API needs etcd, or store: sqlite:///FILE")
         options = AdminOptions(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.processes import Process, accepts, get, wait_until
+from support.processes import Process, accepts, free_port, get, wait_until
 from support.sidecar import Files, Service
 
 
@@ -138,4 +138,26 @@ def test_status_reports_the_configuration_of_any_worker(files: Files) -> None:
     with files.running("--workers", "2"):
         reports = [files.report() for _ in range(10)]
         assert all(report["counts"] == {"routes": 1} for report in reports)
-        json.dumps(reports)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_admin_api_beside_the_gateway(files: Files, workers: str) -> None:
+    admin = free_port()
+    files.set(
+        admin={"address": f"127.0.0.1:{admin}", "api_key": "secret"},
+        store=f"sqlite:///{files.path.with_name('store.db')}",
+    )
+    route = {"uri": "/new", "plugins": {"echo": {"body": "hello"}}}
+    with files.running("--workers", workers) as process:
+        process.wait_for(lambda: ready(process, int(workers)), "all workers")
+        assert get(files.port, "/new")[0] == 404
+        url = "/apisix/admin/routes/1"
+        status, _, body = get(admin, url, {"X-API-KEY": "secret"}, "PUT", json.dumps(route))
+        assert status == 201, body
+        wait_until(
+            lambda: all(get(files.port, "/new")[2] == "hello" for _ in range(20)), "all changed"
+        )
+        assert get(admin, url)[0] == 401
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert "Traceback" not in process.stderr

@@ -36,15 +36,19 @@ def wait_until(condition: Callable[[], object], what: str, deadline_s: float = D
 
 
 def get(
-    port: int, path: str = "/", headers: dict[str, str] | None = None, method: str = "GET"
+    port: int,
+    path: str = "/",
+    headers: dict[str, str] | None = None,
+    method: str = "GET",
+    body: str | None = None,
 ) -> tuple[int, dict[str, str], str]:
     """Send one request; returns status, headers (lower-case names) and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
     with contextlib.closing(connection):
-        connection.request(method, path, headers=headers or {})
+        connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
-        body = answer.read().decode()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, body
+        text = answer.read().decode()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, text
 
 
 class Process:
