@@ -332,17 +332,20 @@ class Context:
         """
         kind = message["type"]
         if kind == "http.response.body":
-            return self._send_body(message)
-        if kind in ("http.response.start", "websocket.http.response.start"):
+            if self.plan.body_filters:
+                return self._send_filtered(message)
+            self.bytes_sent += len(message.get("body", b""))
+        elif kind in ("http.response.start", "websocket.http.response.start"):
             return self._send_head(message, message["status"])
-        if kind == "websocket.accept":
+        elif kind == "websocket.accept":
             return self._send_head(message, 101)
-        if kind == "websocket.close" and not self.status:
+        elif kind == "websocket.close" and not self.status:
             self.status = 403
         return self.server_send(message)
 
     def _send_head(self, message: Message, status: int) -> Awaitable[None]:
-        headers = Headers(list(message.get("headers", ())), owned=True)
+        raw = message.get("headers", ())
+        headers = Headers(raw if type(raw) is list else list(raw))
         self.response = head = ResponseHead(status, headers, self.upstream is not None)
         for hook in self.plan.header_filter:
             try:
@@ -351,25 +354,24 @@ class Context:
                 logger.exception("header_filter of %r failed", hook)
         self.status = head.status
         out = {**message, "headers": head.headers.raw}
-        if "status" in out:
+        if head.status != status and "status" in out:
             out["status"] = head.status
         return self.server_send(out)
 
-    def _send_body(self, message: Message) -> Awaitable[None]:
-        chunk = message.get("body", b"")
-        filters = self.plan.body_filters
-        if not filters:
-            self.bytes_sent += len(chunk)
-            return self.server_send(message)
+    def _send_filtered(self, message: Message) -> Awaitable[None]:
+        sent = chunk = message.get("body", b"")
         more = message.get("more_body", False)
-        for hook in filters:
+        for hook in self.plan.body_filters:
             try:
                 chunk = hook(self, chunk, not more)
             except Exception:
                 logger.exception("body filter %r failed", hook)
-        self.bytes_sent += len(chunk)
+        if chunk is sent:
+            self.bytes_sent += len(chunk)
+            return self.server_send(message)
         if not chunk and more:
             return _nothing()
+        self.bytes_sent += len(chunk)
         return self.server_send({**message, "body": chunk})
 
     async def _refuse_websocket(
@@ -389,4 +391,6 @@ async def _nothing() -> None:
 
 def _shown(path: str) -> str:
     """Return a path as an ASGI server gives it: bytes that are no UTF-8 are replaced."""
+    if path.isascii():
+        return path
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

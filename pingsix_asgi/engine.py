@@ -30,10 +30,15 @@ async def serve(ctx: Context, match: Match) -> None:
             reply = ctx.target.prepare(ctx)
         if reply is None and ctx.plan.before_proxy:
             reply = await run(ctx.plan.before_proxy, "before_proxy", ctx)
-        if reply is None:
-            await _exchange(ctx)
-        else:
+        if reply is not None:
             await ctx.reply(reply)
+        else:
+            plan = ctx.plan
+            send = ctx.observed_send if plan.observes_response else ctx.server_send
+            if plan.middleware is None:
+                await ctx.target(ctx, ctx.receive, send)
+            else:
+                await plan.middleware({**ctx.app_scope(), CONTEXT_KEY: ctx}, ctx.receive, send)
     except RequestError as error:
         ctx.error = error
         await _answer_error(ctx, error)
@@ -64,16 +69,6 @@ async def _request_phases(ctx: Context, plan: Plan) -> Response | None:
         if reply is not None:
             return reply
     return await run(plan.access, "access", ctx) if plan.access else None
-
-
-async def _exchange(ctx: Context) -> None:
-    plan = ctx.plan
-    send = ctx.observed_send if plan.observes_response else ctx.server_send
-    if plan.middleware is None:
-        await ctx.target(ctx, ctx.receive, send)
-    else:
-        scope = {**ctx.app_scope(), CONTEXT_KEY: ctx}
-        await plan.middleware(scope, ctx.receive, send)
 
 
 async def _answer_error(ctx: Context, error: RequestError) -> None:

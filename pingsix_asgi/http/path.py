@@ -13,7 +13,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..errors import DownstreamError
 
-_NEEDS_WORK = re.compile(rb"[^!$&'()*+,;=:@A-Za-z0-9._~/-]|//|/\.")
+_CANONICAL = re.compile(rb"(?:/[!$&'()*+,;=:@A-Za-z0-9_~-][!$&'()*+,;=:@A-Za-z0-9._~-]*)++/?|/")
+"""Segments of plain characters that do not begin with a dot: most paths, and nothing to do."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"/{2,}")
 _SAFE = "/!$&'()*+,;=:@~"
@@ -24,7 +25,7 @@ def canonical_path(raw: bytes) -> tuple[str, bytes]:
 
     Raises DownstreamError 400.
     """
-    if _NEEDS_WORK.search(raw) is None and raw[:1] == b"/":
+    if _CANONICAL.fullmatch(raw) is not None:
         return raw.decode("ascii"), raw
     if _BAD_ESCAPE.search(raw):
         raise DownstreamError("bad percent-escape in the request path")
