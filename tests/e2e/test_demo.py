@@ -74,6 +74,7 @@ def test_standalone_policies_and_balancing(shown: str) -> None:
 
 def test_readme_shows_lines_of_the_demo(shown: str) -> None:
     readme = (ROOT / "README.md").read_text()
+    readme = readme.partition("## The demo")[2].partition("## In-process")[0]
     quoted = re.findall(r"^\$ (curl .*)$", readme, flags=re.MULTILINE)
     printed = {re.sub(r":\d{4,5}/", "/", line) for line in re.findall(r"^\$ (.*)$", shown, re.M)}
     assert quoted
