@@ -9,6 +9,7 @@ from ..errors import SchemaError
 from .regex import translate
 
 _REFERENCE = re.compile(r"\$\$|\$(\d+)|\$\{(\d+)\}")
+_OPTIONS = frozenset("adDijJmosuUx")
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 
 
@@ -17,12 +18,14 @@ class Substitution:
 
     ``options`` are ngx.re flags: i, m, s and x mean what they mean there; j, o, d, u, … which
     steer the engine, are accepted and ignored. Raises ValueError for a pattern that does not
-    compile or a reference to a group it does not have.
+    compile, an unknown flag or a reference to a group it does not have.
     """
 
     def __init__(self, pattern: str, replacement: str, options: str = "") -> None:
         flags = re.ASCII  # as PCRE without its UTF mode: \w is ASCII
         for option in options:
+            if option not in _OPTIONS:
+                raise ValueError(f'unknown flag "{option}" (flags "{options}")')
             flags |= _FLAGS.get(option, re.RegexFlag(0))
         try:
             self._pattern = re.compile(translate(pattern), flags)

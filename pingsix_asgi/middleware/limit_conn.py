@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from ..context import Context
 from ..http.response import error_page
 from ..plugin.base import Host, Plugin, PluginConf, Reply
-from ..ratelimit.conf import SECRETS, LimitConf
+from ..ratelimit.conf import SECRETS, Amount, AmountOrNone, LimitConf
 from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
 from ..ratelimit.machine import machine_stores
 from ..ratelimit.redis import RedisConnections, connection
@@ -21,8 +21,6 @@ from ..ratelimit.store import StoreError
 
 logger = logging.getLogger("pingsix_asgi.plugins.limit_conn")
 
-PositiveInt: TypeAlias = Annotated[int, Field(gt=0)]
-Burst: TypeAlias = Annotated[int, Field(ge=0)]
 Held: TypeAlias = list[tuple[str, str]]
 """Counters a request is in: (key, id under which Redis knows it)."""
 
@@ -30,8 +28,8 @@ Held: TypeAlias = list[tuple[str, str]]
 class RuleConf(PluginConf):
     """One of several limits."""
 
-    conn: PositiveInt | str
-    burst: Burst | str
+    conn: Amount
+    burst: AmountOrNone
     key: str
 
 
@@ -46,8 +44,8 @@ class LimitConn(Plugin):
     encrypted = SECRETS
 
     class Conf(LimitConf):
-        conn: PositiveInt | str | None = None
-        burst: Burst | str | None = None
+        conn: Amount | None = None
+        burst: AmountOrNone | None = None
         default_conn_delay: Annotated[float, Field(gt=0)]
         """Seconds a request above ``conn`` waits for each full ``conn`` before it."""
         only_use_default_delay: bool = False

@@ -13,7 +13,7 @@ from ..errors import SchemaError
 from ..expr.response import RATE_LIMITING
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import Host, Phase, Plugin, PluginConf, Reply
-from ..ratelimit.conf import SECRETS, LimitConf
+from ..ratelimit.conf import SECRETS, Amount, LimitConf
 from ..ratelimit.delayed import DelayedWindow
 from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
 from ..ratelimit.machine import machine_stores
@@ -23,7 +23,7 @@ from ..ratelimit.windows import FixedWindow, SlidingWindow, Verdict
 
 logger = logging.getLogger("pingsix_asgi.plugins.limit_count")
 
-PositiveInt: TypeAlias = Annotated[int, Field(gt=0)]
+_TWO_WAYS = "{} and rules cannot be specified at the same time"
 HeaderNames: TypeAlias = tuple[bytes, bytes, bytes]
 Quota: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -31,8 +31,8 @@ Quota: TypeAlias = tuple[tuple[bytes, bytes], ...]
 class RuleConf(PluginConf):
     """One of several limits."""
 
-    count: PositiveInt | str
-    time_window: PositiveInt | str
+    count: Amount
+    time_window: Amount
     key: str
     header_prefix: str | None = None
 
@@ -50,8 +50,8 @@ class LimitCount(Plugin):
     encrypted = SECRETS
 
     class Conf(LimitConf):
-        count: PositiveInt | str | None = None
-        time_window: PositiveInt | str | None = None
+        count: Amount | None = None
+        time_window: Amount | None = None
         """Seconds."""
         window_type: Literal["fixed", "sliding"] = "fixed"
         key: str = "remote_addr"
@@ -70,10 +70,11 @@ class LimitCount(Plugin):
             has_limit = self.count is not None and self.time_window is not None
             if self.rules is None and not has_limit:
                 raise ValueError("value should match only one schema, but matches none")
-            if self.rules is not None and (has_limit or self.group is not None):
-                raise ValueError(
-                    "value should match only one schema, but matches both schemas 1 and 2"
-                )
+            if self.rules is not None:
+                if self.count is not None or self.time_window is not None:
+                    raise ValueError(_TWO_WAYS.format("count/time_window"))
+                if self.group is not None:
+                    raise ValueError(_TWO_WAYS.format("group"))
             keys = [rule.key for rule in self.rules or ()]
             for index, key in enumerate(keys):
                 if key in keys[:index]:

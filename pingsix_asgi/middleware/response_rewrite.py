@@ -186,7 +186,11 @@ def _header_ops(headers: dict[str, Any]) -> HeaderOps:
     if not is_structured(headers):
         edits = HeaderEdits.model_construct(set=headers)
     else:
-        edits = parse(HeaderEdits, headers, at="headers")
+        try:
+            edits = parse(HeaderEdits, headers, at="headers")
+        except SchemaError as error:
+            text = 'property "headers" validation failed: object matches none of the required'
+            raise SchemaError(text, path=error.path) from None
     added = []
     try:
         for name, value in (edits.set or {}).items():

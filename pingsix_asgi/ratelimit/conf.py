@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import PluginConf
+from ..types import JSON
+
+
+def _whole_or_text(least: int) -> Callable[[JSON], JSON]:
+    def check(value: JSON) -> JSON:
+        is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not is_whole and not isinstance(value, str):
+            raise ValueError("value should match only one schema, but matches none")
+        return value
+
+    return check
+
+
+Amount: TypeAlias = Annotated[int | str, BeforeValidator(_whole_or_text(1))]
+"""An integer of at least 1, or a text of variables that gives one."""
+AmountOrNone: TypeAlias = Annotated[int | str, BeforeValidator(_whole_or_text(0))]
+"""As Amount, and 0."""
 
 
 class Sentinel(PluginConf):

@@ -151,7 +151,7 @@ async def test_above_conn_waits_for_each_full_conn(monkeypatch: pytest.MonkeyPat
         (LimitReq, {**REQ, "rate": 0}, "strictly greater than 0"),
         (LimitReq, {**REQ, "burst": -1}, "at least 0"),
         (LimitReq, {"rate": 1, "burst": 0}, '"key" is required'),
-        (LimitConn, {**CONN, "conn": 0}, "strictly greater than 0"),
+        (LimitConn, {**CONN, "conn": 0}, "should match only one schema"),
         (LimitConn, {"conn": 1, "burst": 1, "key": "a"}, '"default_conn_delay" is required'),
         (LimitConn, {"default_conn_delay": 1}, "matches none"),
         (LimitConn, {**CONN, "rules": [{"conn": 1, "burst": 0, "key": "a"}]}, "schemas 1 and 2"),
