@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from ..types import JSON
 from .base import Model
@@ -12,6 +12,8 @@ from .fields import HostPattern, Unique
 
 Status = Annotated[int, Field(ge=200, le=599)]
 Threshold = Annotated[int, Field(ge=1, le=254)]
+PassiveThreshold = Annotated[int, Field(ge=0, le=254)]
+"""How many in a row; 0 switches this sort off."""
 Statuses = Annotated[Unique[Status], Field(min_length=1)]
 Interval = Annotated[float, Field(ge=1)]
 
@@ -27,11 +29,6 @@ def _absolute(value: str) -> str:
     if not value.startswith("/") or any(mark in value for mark in " \r\n\0"):
         raise ValueError("expected a path that starts with / and holds no white space")
     return value
-
-
-def _no_passive(value: JSON) -> None:
-    if value is not None:
-        raise ValueError("not supported: only active checks are")
 
 
 class Healthy(Model):
@@ -74,8 +71,41 @@ class Active(Model):
     unhealthy: Unhealthy = Unhealthy()
 
 
+class PassiveHealthy(Model):
+    """Answers to clients that speak for a node, and how many bring it back."""
+
+    http_statuses: Statuses = (*range(200, 209), 226, *range(300, 309))
+    successes: PassiveThreshold = 5
+
+
+class PassiveUnhealthy(Model):
+    """Answers to clients and failures that speak against a node, and how many take it out."""
+
+    http_statuses: Statuses = (429, 500, 503)
+    http_failures: PassiveThreshold = 5
+    tcp_failures: PassiveThreshold = 2
+    timeouts: PassiveThreshold = 7
+
+
+class Passive(Model):
+    """What requests of clients say about a node; with ``tcp`` statuses do not count."""
+
+    type: Literal["http", "https", "tcp"] = "http"
+    healthy: PassiveHealthy = PassiveHealthy()
+    unhealthy: PassiveUnhealthy = PassiveUnhealthy()
+
+
 class Checks(Model):
-    """Health checks; ``active`` is required."""
+    """Health checks. ``active`` is required: only probes bring a node back that gets no request."""
 
     active: Active
-    passive: Annotated[None, BeforeValidator(_no_passive)] = None
+    passive: Passive | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _active_is_needed(cls, value: JSON, handler: ModelWrapValidatorHandler[Checks]) -> Checks:
+        if isinstance(value, dict) and value.get("active") is None:
+            handler({**value, "active": {}})  # what is wrong with the rest is told first
+            alternatives = '["active"] or ["active","passive"]'
+            raise ValueError(f"object matches none of the required: {alternatives}")
+        return handler(value)

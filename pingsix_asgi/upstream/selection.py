@@ -40,8 +40,8 @@ class Selection:
     """The nodes of an upstream at one moment, in groups of equal priority.
 
     A group is used only when every healthy node of the higher ones was tried. When no node of any
-    group is healthy, all are used. A node of weight 0 is never picked unless all have weight 0. A
-    single node is picked whatever its health, and again when it was tried.
+    group is healthy, all are used. A node of weight 0 is picked only when no healthy node has a
+    weight. A single node is picked whatever its health, and again when it was tried.
 
     Source: APISIX apisix/balancer.lua, balancer/priority.lua. Differs: weight 0 drains a node for
     every algorithm (``ewma`` too), and across groups.
@@ -56,13 +56,16 @@ class Selection:
         clock: Clock,
         health: HealthRevision,
     ) -> None:
-        if any(member.weight for member in members):
-            members = [member for member in members if member.weight]
+        drained = [member for member in members if not member.weight]
+        if len(drained) == len(members):
+            drained = []
+        members = [member for member in members if member not in drained]
         self.nodes = [member.node for member in members]
         """The nodes that can be picked: at least one."""
         self._name, self._clock, self._health = name, clock, health
-        self._single = self.nodes[0] if len(self.nodes) == 1 else None
+        self._single = self.nodes[0] if len(self.nodes) == 1 and not drained else None
         self._groups = [(list(group), factory(group)) for group in _by_priority(members)]
+        self._drained = [(list(group), factory(group)) for group in _by_priority(drained)]
         self._seen_health = -1
         self._warned_at: float | None = None
         self._usable: list[Balancer] = []
@@ -92,12 +95,7 @@ class Selection:
     def _sort_out(self) -> None:
         """Give the balancers the nodes that are healthy now."""
         self._seen_health = self._health.number
-        usable = []
-        for nodes, balancer in self._groups:
-            healthy = [node for node in nodes if node.health.is_healthy]
-            if healthy:
-                balancer.use(healthy)
-                usable.append(balancer)
+        usable = _healthy(self._groups) or _healthy(self._drained)
         if not usable:
             self._warn()
             for nodes, balancer in self._groups:
@@ -114,6 +112,17 @@ class Selection:
                 self._name,
                 len(self.nodes),
             )
+
+
+def _healthy(groups: Sequence[tuple[list[Node], Balancer]]) -> list[Balancer]:
+    """Return the balancers that have a healthy node, told which ones those are."""
+    usable = []
+    for nodes, balancer in groups:
+        healthy = [node for node in nodes if node.health.is_healthy]
+        if healthy:
+            balancer.use(healthy)
+            usable.append(balancer)
+    return usable
 
 
 def _by_priority(members: Sequence[Member]) -> list[dict[Node, int]]:

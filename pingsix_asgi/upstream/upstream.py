@@ -15,6 +15,8 @@ from .balancer import balancer_factory
 from .discovery import Discovery, Location
 from .hash_key import hash_key
 from .health.check import compile_check
+from .health.passive import compile_passive
+from .health.status import NodeHealth
 from .node import Keepalive, Node, PoolKey, Timeouts, TLSOptions
 from .roster import Endpoint, Roster
 from .selection import Member, Selection
@@ -70,6 +72,7 @@ class Upstream:
         self.keepalive = _keepalive(model)
         self.check = compile_check(model, self.tls)
         """The active health check, or None."""
+        self._passive = compile_passive(model)
         self._retries = model.retries
         self._services = services
         self._factory = balancer_factory(
@@ -119,8 +122,8 @@ class Upstream:
     def started(self, node: Node) -> None:
         """Count a request as under way at ``node``."""
         node.active += 1
-        for selection in self._counting.values():
-            selection.counted(node)
+        if self._counting:
+            self._counted(node)
 
     def finished(
         self, node: Node, *, status: int | None, error: UpstreamError | None, seconds: float
@@ -132,12 +135,26 @@ class Upstream:
         node.active -= 1
         for selection in self._counting.values():
             selection.counted(node)
+        if self._passive is not None:
+            self._judge(node, status, error)
         if self._selection is None or self.type != "ewma":
             return
         if error is not None:
             self._selection.learn(node, max(seconds, FAILURE_S))
         elif status is not None:
             self._selection.learn(node, seconds)
+
+    def _judge(self, node: Node, status: int | None, error: UpstreamError | None) -> None:
+        """Let a request of a client count for the health of a node that is probed, too."""
+        health = node.health
+        if self._passive is None or node.is_local or not isinstance(health, NodeHealth):
+            return
+        for outcome in self._passive.outcomes(status, error):
+            health.report(outcome, self._passive.thresholds)
+
+    def _counted(self, node: Node) -> None:
+        for selection in self._counting.values():
+            selection.counted(node)
 
     async def start(self) -> None:
         """Resolve names, once, within ``dns_timeout_s``, and begin checks and refreshes.

@@ -22,7 +22,10 @@ _SINGULAR: Final = {kind.label.replace(" ", "_"): kind.name for kind in KINDS.va
 _OF_PLUGINS: Final = ("failed to check the configuration", "invalid plugin conf", "unknown plugin")
 _COMPLETE: Final = (
     *_OF_PLUGINS,
-    "failed to",
+    "failed to fetch",
+    "failed to handle",
+    "failed to parse",
+    "failed to validate the 'vars' expression",
     "only one of",
     "only supports auth type",
     "missing key",

@@ -252,7 +252,10 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
     "checks without active": (
         "upstreams",
         {**UPSTREAM, "checks": {}},
-        {"checks.active": 'property "checks" validation failed: property "active" is required'},
+        {
+            "checks": 'property "checks" validation failed: object matches none of the required: '
+            '["active"] or ["active","passive"]'
+        },
     ),
     "global rule without plugins": (
         "global_rules",
@@ -299,7 +302,6 @@ NOT_SUPPORTED = {
     "script": ("routes", {**ROUTE, "script": "local x = 1"}),
     "script_id": ("routes", {**ROUTE, "script_id": 1}),
     "service script": ("services", {"script": "local x = 1"}),
-    "passive": ("upstreams", {**UPSTREAM, "checks": {"active": {}, "passive": {}}}),
     "kafka": ("upstreams", {**UPSTREAM, "scheme": "kafka"}),
     "eureka": ("upstreams", {"service_name": "s", "discovery_type": "eureka"}),
     "discovery_args": (

@@ -106,6 +106,15 @@ def test_weight_0_takes_a_node_out_of_every_group() -> None:
         rig.pick("b", "c")
 
 
+def test_weight_0_is_used_when_no_node_with_a_weight_is_healthy() -> None:
+    rig = Rig(("a", 1, 0), ("b", 0, 0), ("c", 0, 0))
+    assert rig.picks() == "a"
+    rig.set_health(a=False)
+    assert rig.picks() == "bc"
+    rig.set_health(b=False, c=False)
+    assert rig.picks() == "a"
+
+
 def test_nodes_are_equal_when_all_have_weight_0() -> None:
     rig = Rig(("a", 0, 0), ("b", 0, 0))
     assert [rig.pick() for _ in range(4)] == ["a", "b", "a", "b"]
