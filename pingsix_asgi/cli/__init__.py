@@ -1,6 +1,7 @@
 """The command line: ``pingsix-asgi run``, ``check`` and what talks to the Admin API.
 
 Exit codes: 0 done, 1 the configuration is wrong, 2 the command line is wrong, 3 it cannot start.
+``diff`` has those of diff(1).
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import ConfigError
 from ..serving.sockets import StartupError
+from . import apply as apply
 from . import check as check
+from . import diff as diff
+from . import export as export
+from . import get as get
+from . import plugins as plugins
 from . import run as run
 
 CONFIGURATION_FAILURE = 1
 START_UP_FAILURE = 3
 
-_COMMANDS = (run, check)
+_COMMANDS = (run, check, get, apply, diff, export, plugins)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Logging of the command line: one handler on stderr. The library itself configures nothing."""
+"""Logging of the command line: one handler. The library itself configures nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import json
 import logging
 import os
 import sys
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
+
+from ..errors import ConfigError
+from ..settings import Log
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -46,6 +51,36 @@ def set_up(level: str | None = None, style: LogFormat = "text") -> None:
         for name in _CHATTY:
             logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[wanted]))
     logging.captureWarnings(True)
+
+
+def to_file(log: Log, *, is_only_writer: bool) -> None:
+    """Log to ``pingsix.log.path`` in place of stderr, in the same form.
+
+    A missing directory is made. With several workers nobody rotates: a worker follows what a
+    rotator from outside does. Raises ConfigError when the file cannot be written.
+    """
+    root = logging.getLogger()
+    try:
+        Path(log.path).parent.mkdir(parents=True, exist_ok=True)
+        handler = _file_handler(log, is_only_writer)
+    except OSError as error:
+        raise ConfigError(f"pingsix: log: cannot write {log.path}: {error.strerror}") from error
+    handler.setFormatter(root.handlers[0].formatter)
+    root.handlers[:] = [handler]
+
+
+def _file_handler(log: Log, is_only_writer: bool) -> logging.Handler:
+    if log.rotation == "internal" and is_only_writer:
+        # logging cannot rotate without a backup: at least one is kept.
+        return RotatingFileHandler(
+            log.path,
+            maxBytes=log.max_size_bytes,
+            backupCount=max(log.max_backups, 1),
+            encoding="utf-8",
+        )
+    if log.rotation == "disabled":
+        return logging.FileHandler(log.path, encoding="utf-8")
+    return WatchedFileHandler(log.path, encoding="utf-8")
 
 
 def _from_rust() -> str | None:

@@ -48,10 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
     logs.set_up(arguments.log_level, arguments.log_format)
     handover = Handover.received()
     gateway = PingSIX(config=arguments.config)
+    log = gateway.settings.log
     if handover is not None:
+        if log is not None:
+            logs.to_file(log, is_only_writer=False)
         _serve(gateway, handover.options, handover.sockets, handover)
         return 0
     options = _options(gateway, arguments)
+    if log is not None:
+        logs.to_file(log, is_only_writer=options.workers == 1)
     sockets = {listener: bind(listener.host, listener.port) for listener in options.listeners}
     if options.workers == 1:
         _serve(gateway, options, sockets)

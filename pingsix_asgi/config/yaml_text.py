@@ -62,6 +62,11 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value_of, text)
 
 
+def is_text(scalar: str) -> bool:
+    """Tell whether a scalar without quotes would be read as text."""
+    return isinstance(_plain(scalar), str)
+
+
 class _Loader(_BASE):  # type: ignore[misc]  # the base is chosen at run time
     """A safe loader with the rules above."""
 
