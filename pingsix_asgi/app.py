@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Iterable, Sequence
@@ -55,6 +56,7 @@ class PingSIX:
         self.status = Status.of(SystemClock(), self.opened)
         self._app = None if app is None else _single_callable(app)
         self._running: Running | None = None
+        self._starting = asyncio.Lock()
         self._first_request = FirstRequest(start=self.startup, stop=self.shutdown)
 
     @classmethod
@@ -97,10 +99,11 @@ class PingSIX:
         Does nothing when it runs already. Raises ConfigError when the configuration cannot be read,
         InvalidConfig when a file, the environment or a dict holds faulty resources.
         """
-        if self._running is None:
-            running = Running(self.opened, self.registry, self.status, self._app)
-            await running.start()
-            self._running = running
+        async with self._starting:
+            if self._running is None:
+                running = Running(self.opened, self.registry, self.status, self._app)
+                await running.start()
+                self._running = running
 
     async def shutdown(self) -> None:
         """Stop following the source, close every connection. Does nothing when it does not run."""

@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 from ..errors import ConfigError, InvalidConfig, SchemaError, SourceError
 from ..model.resources import Resources
-from ..settings import Settings
 from .document import Document, read_document
 from .source import Publish
 from .yaml_text import read_text
@@ -65,15 +64,15 @@ class FileSource:
         """How often the file was read with success."""
 
     @property
-    def settings(self) -> Settings:
-        """Return the settings as first read, reading the file now if need be.
+    def document(self) -> Document:
+        """Return the settings and resources as last read, reading the file now if need be.
 
         Raises ConfigError.
         """
         if self._document is None:
             self._read()
         assert self._document is not None  # noqa: S101 - _read sets it or raises
-        return self._document.settings
+        return self._document
 
     async def load(self) -> tuple[Resources, int]:
         """Return the resources of the file as last read. Raises ConfigError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Mapping
@@ -22,8 +23,14 @@ from .sqlite import SQLiteStore, path_of
 from .store import Store
 from .watch import StoreSource
 
+logger = logging.getLogger("pingsix_asgi.config")
+
 ConfigArg: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Settings | None
 """A path, a dict with the content of a configuration file, settings, or None: the environment."""
+
+
+DEFAULT_STORE = "sqlite:///pingsix.db"
+"""Where the Admin API writes when no store is named: a file in the working directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def open_config(config: ConfigArg = None, environ: Mapping[str, str] = os.enviro
         document = read_document(deepcopy(dict(config)))
         return _opened(document.settings, document.resources, "dict")
     file = FileSource(config, environ=environ)
-    settings = file.settings
+    settings = _writable(file.document.settings, file.document.resources)
     return _from_store(settings) or Opened(settings, file, "yaml")
 
 
@@ -70,7 +77,22 @@ def open_store(settings: Settings) -> Store | None:
 
 
 def _opened(settings: Settings, resources: Resources, name: str) -> Opened:
+    settings = _writable(settings, resources)
     return _from_store(settings) or Opened(settings, FixedSource(resources), name)
+
+
+def _writable(settings: Settings, resources: Resources) -> Settings:
+    """Give the Admin API a store to write to where the settings name none.
+
+    Resources given beside it would hide what is written, so then they count and it is off, as in
+    PingSIX.
+    """
+    if settings.admin is None or settings.etcd is not None or settings.store is not None:
+        return settings
+    if any(resources.values()):
+        logger.warning("the Admin API is off: the configuration itself holds the resources")
+        return settings.model_copy(update={"admin": None})
+    return settings.model_copy(update={"store": DEFAULT_STORE})
 
 
 def _from_store(settings: Settings) -> Opened | None:
