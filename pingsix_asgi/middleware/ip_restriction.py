@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..context import Context
+from ..errors import SchemaError
 from ..http.addresses import AddressSet
 from ..http.response import json_reply
 from ..plugin.base import Plugin, PluginConf, Reply
+from ..plugin.fields import AddressText
 
-
-def _address(text: str) -> str:
-    try:
-        AddressSet([text])
-    except ValueError:
-        raise ValueError(f"invalid ip address: {text}") from None
-    return text
-
-
-Entries: TypeAlias = Annotated[list[Annotated[str, AfterValidator(_address)]], Field(min_length=1)]
+Entries: TypeAlias = Annotated[list[AddressText], Field(min_length=1)]
 
 
 class IPRestriction(Plugin):
@@ -42,9 +35,7 @@ class IPRestriction(Plugin):
         )
         response_code: Annotated[int, Field(ge=403, le=404)] = 403
         use_forwarded_headers: bool = False
-        trusted_proxies: Annotated[
-            list[Annotated[str, AfterValidator(_address)]], Field(default_factory=list)
-        ]
+        trusted_proxies: Annotated[list[AddressText], Field(default_factory=list)]
         forwarded_header_error_policy: Literal["direct", "deny"] = "direct"
 
         @model_validator(mode="after")
@@ -59,6 +50,9 @@ class IPRestriction(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._wanted = conf.whitelist is not None
+        for entry in (*(conf.whitelist or conf.blacklist or ()), *conf.trusted_proxies):
+            if not _parses(entry):
+                raise SchemaError(f"invalid ip address: {entry}")
         self._listed = AddressSet(conf.whitelist or conf.blacklist or ())
         self._refusal = json_reply(conf.response_code, {"message": conf.message})
         self._proxies = AddressSet(conf.trusted_proxies) if conf.use_forwarded_headers else None

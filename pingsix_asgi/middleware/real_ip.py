@@ -12,6 +12,7 @@ from ..context import Context
 from ..errors import SchemaError
 from ..expr.variables import getter
 from ..plugin.base import Plugin, PluginConf, Reply
+from ..plugin.fields import AddressText
 
 logger = logging.getLogger("pingsix_asgi.plugins.real_ip")
 
@@ -31,7 +32,7 @@ class RealIp(Plugin):
 
     class Conf(PluginConf):
         source: Annotated[str, Field(min_length=1)]
-        trusted_addresses: Annotated[list[str], Field(min_length=1)] | None = None
+        trusted_addresses: Annotated[list[AddressText], Field(min_length=1)] | None = None
         recursive: bool = False
 
     def __init__(self, conf: Conf) -> None:
@@ -96,6 +97,7 @@ def _networks(texts: list[str]) -> tuple[Network, ...]:
     for index, text in enumerate(texts):
         try:
             networks.append(ipaddress.ip_network(text, strict=False))
-        except ValueError as error:
-            raise SchemaError(str(error), path=f"trusted_addresses.{index}") from None
+        except ValueError:
+            text = f"invalid ip address: {text}"
+            raise SchemaError(text, path=f"trusted_addresses.{index}") from None
     return tuple(networks)

@@ -13,17 +13,16 @@ from ..errors import ReferenceMissing, SchemaError
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.response import Response, text_reply
-from ..model.base import Model
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 
-class Condition(Model):
+class Condition(PluginConf):
     """One alternative of a rule's ``match``."""
 
     vars: list[Any] | None = None
 
 
-class WeightedUpstream(Model):
+class WeightedUpstream(PluginConf):
     """A share: an upstream by id or inline; with neither, the route's own target."""
 
     upstream_id: str | int | None = None
@@ -31,7 +30,7 @@ class WeightedUpstream(Model):
     weight: Annotated[int, Field(ge=0)] = 1
 
 
-class Rule(Model):
+class Rule(PluginConf):
     """Shares of the requests that match."""
 
     match: list[Condition] | None = None
@@ -59,7 +58,7 @@ class TrafficSplit(Plugin):
     priority = 966
 
     class Conf(PluginConf):
-        rules: Annotated[list[Rule], Field(min_length=1)] | None = None
+        rules: list[Rule] | None = None
 
     def __init__(self, conf: Conf) -> None:
         self._rules = conf.rules or []
@@ -135,5 +134,6 @@ def _predicate(rule: Rule, index: int) -> Callable[[Context], bool] | None:
     try:
         alternatives = [compile_expression(document) for document in documents]
     except ValueError as error:
-        raise SchemaError(str(error), path=f"rules.{index}.match") from None
+        text = f"failed to validate the 'vars' expression: {error}"
+        raise SchemaError(text, path=f"rules.{index}.match") from None
     return lambda ctx: any(matches(ctx) for matches in alternatives)

@@ -12,22 +12,23 @@ from ..context import Context
 from ..errors import SchemaError
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
-from ..http.response import json_reply
-from ..model.base import Model, parse
+from ..http.response import Response, json_reply
+from ..model.base import parse
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.registry import Registry
+from ..types import JSON
 
 _PLUGIN_ACTIONS = ("limit-count", "limit-conn")
 
 
-class Rule(Model):
+class Rule(PluginConf):
     """A case and what to do in it; without ``case`` it always applies."""
 
     case: Annotated[list[Any], Field(min_length=1)] | None = None
     actions: Annotated[list[Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
 
 
-class Return(Model):
+class Return(PluginConf):
     """Options of the ``return`` action."""
 
     code: Annotated[int, Field(ge=100, le=599)]
@@ -83,24 +84,40 @@ class _Compiled:
             try:
                 self.applies = compile_expression(rule.case)
             except ValueError as error:
-                raise SchemaError(str(error), path=f"rules.{index}.case") from None
-        name, options = (*rule.actions[0], {})[:2]
-        where = f"rules.{index}.actions.0"
-        self.plugin: Plugin | None = None
+                text = f"failed to validate the 'case' expression: {error}"
+                raise SchemaError(text, path=f"rules.{index}.case") from None
         self.needs_body = needs_body(rule.case)
+        self.plugin: Plugin | None = None
         self.reply: Reply = None
-        if name == "return":
-            code = parse(Return, options, at=where).code
-            self.reply = json_reply(code, {"error_msg": "rejected by workflow"})
-        elif name in _PLUGIN_ACTIONS:
-            kind = Registry().find(name)
-            if "group" in options:
-                raise SchemaError("group is not supported", path=f"{where}.group")
-            self.plugin = kind(parse(kind.Conf, options, at=where))
+        made = [_action(*action, at=f"rules.{index}.actions") for action in _named(rule)]
+        if isinstance(made[0], Plugin):
+            self.plugin = made[0]
             self.needs_body |= self.plugin.needs_body
         else:
-            raise SchemaError(f"unsupported action: {name}", path=where)
+            self.reply = made[0]
 
     def overrides(self, hook: str) -> bool:
         plugin = type(self.plugin)
         return self.plugin is not None and getattr(plugin, hook) is not getattr(Plugin, hook)
+
+
+def _named(rule: Rule) -> list[tuple[str, Any]]:
+    """Return name and options of every action; only the first is used, all are checked."""
+    return [(str(action[0]), action[1] if len(action) > 1 else {}) for action in rule.actions]
+
+
+def _action(name: str, options: JSON, at: str) -> Plugin | Response:
+    """Make what an action runs or answers. Raises SchemaError in APISIX's words."""
+    if name != "return" and name not in _PLUGIN_ACTIONS:
+        raise SchemaError(f"unsupported action: {name}", path=at)
+    try:
+        if name == "return":
+            code = parse(Return, options, at=at).code
+            return json_reply(code, {"error_msg": "rejected by workflow"})
+        if isinstance(options, dict) and "group" in options:
+            raise SchemaError("group is not supported", path=at)
+        kind = Registry().find(name)
+        return kind(parse(kind.Conf, options, at=at))
+    except SchemaError as error:
+        text = f"failed to validate the '{name}' action: {error.message}"
+        raise SchemaError(text, path=error.path) from None

@@ -9,17 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..context import Context
 from ..http.encoding import accepts, weaken
 from ..http.headers import Headers
+from ..types import JSON
 from .base import Plugin, PluginConf
 from .body import has_body
 
-Types: TypeAlias = (
-    Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | Literal["*"]
-)
+
+def _list_or_star(value: JSON) -> JSON:
+    is_list = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
+    if not is_list and value != "*":
+        raise ValueError("object matches none of the required")
+    return value
+
+
+Types: TypeAlias = Annotated[list[str] | Literal["*"], BeforeValidator(_list_or_star)]
 Encoder: TypeAlias = Callable[[bytes, bool, bool], bytes]
 """Gives the bytes to send for (chunk, flush, last)."""
 
