@@ -35,7 +35,7 @@ def tls_listener(gateway: PingSIX, listener: Listener) -> TLSListener:
     Raises ConfigError when it cannot be read or does not load.
     """
     alpn = ("h2", "http/1.1") if listener.http2 else ("http/1.1",)
-    current = _live(gateway, alpn)
+    current = live_certificates(gateway, alpn)
     own = None
     if listener.cert_path is not None:
         own = _read(listener.cert_path), _read(listener.key_path or "")
@@ -44,8 +44,11 @@ def tls_listener(gateway: PingSIX, listener: Listener) -> TLSListener:
     return TLSListener(context, TLSGuard(gateway, current, name).connection)
 
 
-def _live(gateway: PingSIX, alpn: tuple[str, ...]) -> Callable[[], Certificates]:
-    """Return what gives the certificates of the snapshot in force."""
+def live_certificates(gateway: PingSIX, alpn: tuple[str, ...]) -> Callable[[], Certificates]:
+    """Return what gives the certificates of the gateway's configuration in force.
+
+    To be called while the gateway runs. ``alpn``: protocols offered, the preferred one first.
+    """
     current = Certificates({}, alpn)
     seen: object = None
 

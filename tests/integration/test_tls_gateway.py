@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,3 +300,25 @@ def _shows(pki: PKI, port: int, name: str) -> bool:
         return names_shown(pki.client(), port, name) == {name}
     except (ssl.SSLError, ConnectionError):
         return False
+
+
+def test_uvicorn_on_its_own_shows_live_certificates(tmp_path: Path) -> None:
+    """The example of docs/tls.md, with another port."""
+    page = (Path(__file__).parents[2] / "docs/tls.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    pki, port = PKI(), free_port()
+    (tmp_path / "main.py").write_text(code.replace("port=9443", f"port={port}"))
+    path = tmp_path / "gateway.yaml"
+
+    def show(name: str) -> None:
+        document = {"routes": [ROUTE], "ssls": [{"id": "1", **pki.ssl(name)}]}
+        path.write_text(yaml.safe_dump(document))
+        wait_until(lambda: accepts(port) and _shows(pki, port, name), f"{name} is shown")
+
+    path.write_text("")
+    with Process([sys.executable, "main.py"], cwd=tmp_path) as process:
+        process.wait_for_port(port)
+        show("a.one.test")
+        show("b.one.test")
+        with Connection(pki.client(), port, "b.one.test") as connection:
+            assert connection.get().status == 200
