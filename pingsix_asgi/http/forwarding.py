@@ -110,7 +110,7 @@ class Forwarding:
 
     def __init__(self, is_trusted: Callable[[str], bool] | None = None) -> None:
         self._is_trusted = is_trusted
-        self._observed: dict[tuple[str, str, str, bytes, int], bytes] = {}
+        self._observed: dict[tuple[str, str, str, bytes, int | str | None], bytes] = {}
         """Rendered fields by what was observed: clients come back."""
 
     def head(self, request: RequestParts, scope: Scope) -> Head:
@@ -147,13 +147,13 @@ class Forwarding:
             request.scheme,
             request.host,
             host,
-            int(server[1] or 0) if server else 0,  # granian gives a str
+            server[1] if server else None,  # granian gives a str
         )
         rendered = self._observed.get(key)
         if rendered is None:
             if _NOT_IN_A_HOST.search(host) is not None:
                 raise DownstreamError("bad host")
-            rendered = _render_observed(key[0], key[1], key[2], key[4])
+            rendered = _render_observed(key[0], key[1], key[2], int(key[4] or 0))
             if len(self._observed) >= _MAX_MEMO:
                 self._observed.clear()
             self._observed[key] = rendered

@@ -56,9 +56,10 @@ class Headers:
 
     def append(self, name: bytes, value: bytes) -> None:
         """Add one more line."""
-        if not self._owned:
-            self.raw, self._owned = list(self.raw), True
-        self.raw.append((name, value))
+        if self._owned:
+            self.raw.append((name, value))
+        else:
+            self.raw, self._owned = [*self.raw, (name, value)], True
 
     def remove(self, *names: bytes) -> None:
         """Drop every line with one of these names."""
@@ -68,8 +69,10 @@ class Headers:
     def replace(self, names: frozenset[bytes], lines: Iterable[tuple[bytes, bytes]]) -> None:
         """Drop every line with one of these names and add ``lines``; cheap when none is there."""
         raw = self.raw
-        if not names.isdisjoint(dict(raw)):
-            raw = [pair for pair in raw if pair[0] not in names]
+        for name, _ in raw:
+            if name in names:
+                raw = [pair for pair in raw if pair[0] not in names]
+                break
         self.raw, self._owned = [*raw, *lines], True
 
     def add_vary(self, field: bytes) -> None:

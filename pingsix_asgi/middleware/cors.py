@@ -14,6 +14,10 @@ from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 _ORIGINS_PATTERN = r"^(\*|\*\*|null|\w+://[^,]+(,\w+://[^,]+)*)$"
 _ALLOW_ORIGIN = b"access-control-allow-origin"
+_ALLOW_HEADERS = b"access-control-allow-headers"
+_TIMING = frozenset({b"timing-allow-origin"})
+_MAX_REMEMBERED = 1024
+"""Origins whose labels are kept; a client can name another one with every request."""
 _ALL_METHODS = "GET,POST,PUT,DELETE,PATCH,HEAD,OPTIONS,CONNECT,TRACE"
 
 Origins: TypeAlias = Annotated[str, Field(pattern=_ORIGINS_PATTERN)]
@@ -30,6 +34,8 @@ Patterns: TypeAlias = Annotated[
 ]
 Matcher: TypeAlias = Callable[[str | None], str | None]
 """Gives the value of Allow-Origin for the request's Origin, or None when it is not allowed."""
+Edit: TypeAlias = tuple[frozenset[bytes], tuple[tuple[bytes, bytes], ...], bool]
+"""(headers to drop, lines to add, whether Allow-Headers gives back what the client asks for)."""
 
 
 class Cors(Plugin):
@@ -80,7 +86,8 @@ class Cors(Plugin):
                 conf.timing_allow_origins or "", conf.timing_allow_origins_by_regex
             )
         names = (name for name, _ in self._labels)
-        self._names = frozenset((_ALLOW_ORIGIN, b"access-control-allow-headers", *names))
+        self._names = frozenset((_ALLOW_ORIGIN, _ALLOW_HEADERS, *names))
+        self._edits: dict[bytes | None, Edit] = {}
 
     def setup(self, host: Host) -> None:
         keys = self._conf.allow_origins_by_metadata
@@ -97,29 +104,38 @@ class Cors(Plugin):
         request = ctx.request
         origin = request.headers.get(b"origin")
         if origin is not None:  # kept as the client sent it: proxy-rewrite may change the header
-            ctx.note(self, origin.decode("latin-1"))
+            ctx.note(self, origin)
         return Response(200) if request.method == "OPTIONS" and not ctx.is_websocket else None
 
     def header_filter(self, ctx: Context) -> None:
-        origin: str | None = ctx.noted(self)
-        if origin is None:
-            sent = ctx.request.headers.get(b"origin")  # somebody may have answered before us
-            origin = None if sent is None else sent.decode("latin-1")
+        origin: bytes | None = ctx.noted(self)
+        if origin is None:  # somebody may have answered before us
+            origin = ctx.request.headers.get(b"origin")
+        names, lines, echoes_headers = self._edits.get(origin) or self._edit(origin)
         headers = ctx.response.headers
-        if self._vary:
-            headers.append(b"vary", b"Origin")
+        headers.replace(names, lines)
+        if echoes_headers:
+            wanted = ctx.request.headers.get(b"access-control-request-headers")
+            if wanted is not None:
+                headers.append(_ALLOW_HEADERS, wanted)
+
+    def _edit(self, sent: bytes | None) -> Edit:
+        """Decide what an origin gives, and remember it: it depends on nothing else."""
+        origin = None if sent is None else sent.decode("latin-1")
+        names: frozenset[bytes] = frozenset()
+        lines = [(b"vary", b"Origin")] if self._vary else []
         allowed = self._origin(origin)
         if allowed:
-            origin_line = (_ALLOW_ORIGIN, allowed.encode("latin-1"))
-            headers.replace(self._names, (origin_line, *self._labels))
-            if self._echoes_headers:
-                wanted = ctx.request.headers.get(b"access-control-request-headers")
-                if wanted is not None:
-                    headers.append(b"access-control-allow-headers", wanted)
-        if self._timing is not None:
-            timing = self._timing(origin)
-            if timing:
-                headers.set(b"timing-allow-origin", timing.encode("latin-1"))
+            names = self._names
+            lines += [(_ALLOW_ORIGIN, allowed.encode("latin-1")), *self._labels]
+        timing = self._timing(origin) if self._timing is not None else None
+        if timing:
+            names |= _TIMING
+            lines.append((b"timing-allow-origin", timing.encode("latin-1")))
+        if len(self._edits) >= _MAX_REMEMBERED:
+            self._edits.clear()
+        edit = self._edits[sent] = names, tuple(lines), bool(allowed) and self._echoes_headers
+        return edit
 
 
 def _labels(conf: Cors.Conf) -> list[tuple[bytes, bytes]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable
-from itertools import chain
 from typing import Annotated
 
 from pydantic import Field
@@ -100,15 +99,17 @@ class Prometheus(Plugin):
         cells[row.total] += 1.0
         cells[row.status] += 1.0
         latency_ms = (self._now() - ctx.started) * 1000.0
-        cells[row.request + bisect_left(BUCKETS_MS, latency_ms)] += 1.0
+        bucket = bisect_left(BUCKETS_MS, latency_ms)
+        cells[row.request + bucket] += 1.0
         cells[row.request + SUM_CELL] += latency_ms
         upstream = ctx.upstream
         if upstream is not None:
             upstream_ms = upstream.response_s * 1000.0
             cells[row.upstream + bisect_left(BUCKETS_MS, upstream_ms)] += 1.0
             cells[row.upstream + SUM_CELL] += upstream_ms
-            latency_ms = max(latency_ms - upstream_ms, 0.0)
-        cells[row.own + bisect_left(BUCKETS_MS, latency_ms)] += 1.0
+            latency_ms = latency_ms - upstream_ms if latency_ms > upstream_ms else 0.0
+            bucket = bisect_left(BUCKETS_MS, latency_ms)
+        cells[row.own + bucket] += 1.0
         cells[row.own + SUM_CELL] += latency_ms
         cells[row.ingress] += _request_bytes(ctx)
         cells[row.egress] += ctx.bytes_sent + _head_bytes(ctx.response.headers.raw) + _STATUS_LINE
@@ -119,7 +120,7 @@ class Prometheus(Plugin):
         if overrides is not None and "request_type" in overrides:
             model = tuple(str(overrides.get(name, "")) for name in _MODEL)
         key = (
-            id(info),  # the row keeps the object, so no other gets this id
+            info,
             ctx.status,
             matched_host(info.hosts, ctx.request.host) if info.hosts else "",
             "" if ctx.consumer is None else ctx.consumer.username,
@@ -131,7 +132,7 @@ class Prometheus(Plugin):
         if row is None:
             if len(self._rows) >= _ROWS_REMEMBERED:
                 self._rows.clear()
-            row = self._rows[key] = self._make_row(info, *key[1:])
+            row = self._rows[key] = self._make_row(*key)
         return row
 
     def _make_row(  # noqa: PLR0913 - the labels of one series
@@ -152,7 +153,6 @@ class Prometheus(Plugin):
         host = _bounded(self._hosts, host, self._conf.max_unique_hosts, "*")
         labels = (str(status), route, uri, host, service, consumer, node, *model, source)
         return _Row(
-            info,
             self._metrics.series(REQUESTS, ()),
             self._series(STATUS, labels),
             *(self._series(LATENCY, (kind, *routed)) for kind in ("request", "upstream", "apisix")),
@@ -173,10 +173,9 @@ class Prometheus(Plugin):
 class _Row:
     """The cells that one combination of labels is counted in; ``total`` is None if some miss."""
 
-    __slots__ = ("egress", "info", "ingress", "own", "request", "status", "total", "upstream")
+    __slots__ = ("egress", "ingress", "own", "request", "status", "total", "upstream")
 
-    def __init__(self, info: RouteInfo, total: int | None, *cells: int | None) -> None:
-        self.info = info
+    def __init__(self, total: int | None, *cells: int | None) -> None:
         found = [cell for cell in cells if cell is not None]
         self.total = total if len(found) == len(cells) else None
         if self.total is not None:
@@ -201,7 +200,10 @@ def _request_bytes(ctx: Context) -> int:
 
 
 def _head_bytes(raw: RawHeaders) -> int:
-    return len(b"".join(chain.from_iterable(raw))) + _LINE_EXTRA * len(raw)
+    size = _LINE_EXTRA * len(raw)
+    for name, value in raw:
+        size += len(name) + len(value)
+    return size
 
 
 def _bounded(known: set[str], value: str, most: int | None, other: str) -> str:

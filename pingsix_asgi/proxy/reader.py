@@ -7,7 +7,7 @@ two readers could understand differently is refused here.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -26,17 +26,19 @@ _MAX_NAMES: Final = 1024
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
 
 
-class _Names(dict[bytes, bytes | None]):
+class _Names(dict[bytes, bytes | Literal[False] | None]):
     """Field name as sent -> in lower case; b"" for Server, None for what needs a decision.
 
-    Date needs one too, and is dropped: the server in front of us writes its own, as nginx does.
+    Date is False, and dropped: the server in front of us writes its own, as nginx does.
     A memo of a pure function; bounded, since nodes choose names.
     """
 
-    def __missing__(self, name: bytes) -> bytes | None:
-        plain: bytes | None = name.lower()
-        if plain in HOP_BY_HOP or plain == b"date":
+    def __missing__(self, name: bytes) -> bytes | Literal[False] | None:
+        plain: bytes | Literal[False] | None = name.lower()
+        if plain in HOP_BY_HOP:
             plain = None
+        elif plain == b"date":
+            plain = False
         elif plain == b"server":
             plain = b""
         if len(self) < _MAX_NAMES:
@@ -157,7 +159,7 @@ class ResponseReader:
             self._sink.append((plain, value))
         elif plain is None:
             self._decide(name.lower(), value)
-        else:
+        elif plain is not False:
             self.server = value
 
     def on_headers_complete(self) -> None:

@@ -133,8 +133,8 @@ class Upstream:
         ``seconds`` is the time to connect and to get the answer.
         """
         node.active -= 1
-        for selection in self._counting.values():
-            selection.counted(node)
+        if self._counting:
+            self._counted(node)
         if self._passive is not None:
             self._judge(node, status, error)
         if self._selection is None or self.type != "ewma":

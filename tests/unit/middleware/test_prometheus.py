@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,10 @@ from pingsix_asgi.control.metrics import UPSTREAM_STATUS, render_metrics
 from pingsix_asgi.middleware.prometheus import Prometheus, matched_host
 from pingsix_asgi.shared.metrics import Sample
 from pingsix_asgi.shared.place import DIRECTORY_VARIABLE
+from pingsix_asgi.snapshot.match import Info
 from pingsix_asgi.testing import Client, FakeClock, PluginMiddleware, together
 
-ROUTE = SimpleNamespace(
+ROUTE = Info(
     route_id="r1",
     route_name="first",
     service_id="s1",
@@ -111,7 +113,7 @@ def test_where_the_response_came_from(upstream: Any, source: str) -> None:
 def test_names_in_place_of_ids() -> None:
     bench = Bench(prefer_name=True)
     bench.request()
-    nameless = SimpleNamespace(**{**vars(ROUTE), "route_name": "", "route_id": "r2"})
+    nameless = replace(ROUTE, route_name="", route_id="r2")
     bench.request(info=nameless)
     assert bench.value("apisix_http_status", route="first", service="svc") == 1
     assert bench.value("apisix_http_status", route="r2") == 1
@@ -120,8 +122,8 @@ def test_names_in_place_of_ids() -> None:
 def test_labels_are_bounded_as_told() -> None:
     bench = Bench(max_unique_paths=1, max_unique_hosts=1, max_label_length=4)
     bench.request()
-    other = {**vars(ROUTE), "uri": "/b", "hosts": ("x.a.test",), "route_id": "abcdefgh"}
-    bench.request(info=SimpleNamespace(**other))
+    other = replace(ROUTE, uri="/b", hosts=("x.a.test",), route_id="abcdefgh")
+    bench.request(info=other)
     assert bench.value("apisix_http_status", matched_uri="/a/*", matched_host="*.a....") == 1
     assert bench.value("apisix_http_status", matched_uri="/...", matched_host="*") == 1
     assert bench.value("apisix_http_status", route="abcd...") == 1
@@ -144,7 +146,7 @@ def test_model_labels_come_from_variables() -> None:
 
 def test_the_page_is_well_formed_and_escapes_labels() -> None:
     bench = Bench()
-    bench.request(info=SimpleNamespace(**{**vars(ROUTE), "route_id": 'a"b\\c\nd'}))
+    bench.request(info=replace(ROUTE, route_id='a"b\\c\nd'))
     page = bench.page(Sample(UPSTREAM_STATUS, 1.0, ("u1", "10.0.0.1", "80")))
     assert 'route="a\\"b\\\\c\\nd"' in page
     assert 'apisix_upstream_status{name="u1",ip="10.0.0.1",port="80"} 1' in page
