@@ -31,6 +31,7 @@ from .model.setting_types import (
     Section,
     Texts,
     listed,
+    name_servers,
     networks,
     together,
 )
@@ -227,6 +228,18 @@ class Defaults(Section):
     upstream_ca_file: str | None = None
 
 
+class DnsDiscovery(Section):
+    """``servers`` ("address" or "address:port") are asked in place of the system's resolver."""
+
+    servers: Annotated[Texts, AfterValidator(name_servers)] = ()
+
+
+class Discovery(Section):
+    """Where names of upstream nodes are looked up. Source: APISIX's ``discovery``."""
+
+    dns: DnsDiscovery = DnsDiscovery()
+
+
 class DataEncryption(Section):
     """Secrets encrypted in the store; the first key of the ring encrypts, all decrypt."""
 
@@ -281,6 +294,7 @@ class Settings(BaseSettings):
     sentry: Own[Sentry | None] = None
     log: Own[Log | None] = None
     defaults: Own[Defaults] = Defaults()
+    discovery: Own[Discovery] = Discovery()
     data_encryption: Own[DataEncryption] = DataEncryption()
     store: Annotated[str, Field(pattern=r"^sqlite:///.+")] | None = None
     trusted_addresses: Annotated[Texts, AfterValidator(networks)] = ()

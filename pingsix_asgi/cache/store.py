@@ -25,6 +25,18 @@ from .flights import Flights
 
 logger = logging.getLogger("pingsix_asgi.cache")
 
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of PingSIX's cache, where the gateway's settings give them (``defaults.cache``).
+
+    A host keeps them under ``Bounds``.
+    """
+
+    memory_bytes: int = 512 * 1024 * 1024
+    object_bytes: int = 1024 * 1024
+
+
 MAX_VARIANTS = 64
 """Stored variants of one key; the oldest goes first."""
 

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -14,7 +15,7 @@ from pydantic import Field, model_validator
 
 from ..cache.plugin import CachingPlugin
 from ..cache.policy import Policy
-from ..cache.store import DiskStore, MemoryStore, Store
+from ..cache.store import Bounds, DiskStore, MemoryStore, Store
 from ..context import Context, Match
 from ..errors import SchemaError
 from ..expr.template import Template
@@ -28,7 +29,6 @@ ZONES: dict[str, tuple[str, int]] = {
     "memory_cache": ("memory", 50 * _MB),
 }
 """Cache zones: kind and largest size in bytes, APISIX's defaults."""
-_PINGSIX_MEMORY_BYTES = 512 * _MB
 _IDENTITIES = ("$consumer_name", "$consumer_group_id", "$remote_user", "$http_authorization")
 _KEY_PART = r"(^[^\$].+$|^\$[0-9a-zA-Z_]+$)"
 _remote_user = getter("remote_user")
@@ -179,7 +179,8 @@ class Cache(CachingPlugin):
         no_cache_str: list[str] = Field(default_factory=list)
         vary: list[Annotated[str, Field(pattern=r"^[0-9A-Za-z-]+$")]] = Field(default_factory=list)
         hide_cache_headers: bool = False
-        max_file_size_bytes: Annotated[int, Field(ge=0)] = _MB
+        max_file_size_bytes: Annotated[int, Field(ge=0)] | None = None
+        """Bytes of the largest body kept, 0: any; not given: `defaults.cache` of the settings."""
         stale_while_revalidate_secs: Annotated[int, Field(ge=0)] | None = None
         respect_s_maxage: bool = True
         cache_authenticated_requests: bool = False
@@ -196,7 +197,7 @@ class Cache(CachingPlugin):
             methods=frozenset(conf.cache_http_methods),
             statuses=frozenset(conf.cache_http_statuses),
             ttl_s=conf.ttl,
-            max_bytes=conf.max_file_size_bytes,
+            max_bytes=conf.max_file_size_bytes or 0,
             honours_origin=True,
             honours_client=True,
             stores_cookies=conf.cache_set_cookie_responses,
@@ -208,7 +209,10 @@ class Cache(CachingPlugin):
     def make_store(self, host: Host) -> Store:
         self._numbers: Iterator[int] = host.keep((self.name, "numbers"), count)
         self._places: dict[int, _Place] = {}
-        return host.keep((self.name,), lambda: MemoryStore(_PINGSIX_MEMORY_BYTES))
+        bounds = host.keep(Bounds, Bounds)
+        if self._conf.max_file_size_bytes is None:
+            self.policy = replace(self.policy, max_bytes=bounds.object_bytes)
+        return host.keep((self.name,), lambda: MemoryStore(bounds.memory_bytes))
 
     def key(self, ctx: Context, method: str) -> str:
         request = ctx.request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import json
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -50,6 +51,20 @@ def networks(values: tuple[str, ...]) -> tuple[str, ...]:
             ipaddress.ip_network(value, strict=False)
         except ValueError:
             raise ValueError(f'"{value}": expected an IP address or a CIDR block') from None
+    return values
+
+
+_NAME_SERVER = re.compile(r"(?:\[([^\]]+)\]|([^:]+))(?::[0-9]{1,5})?")
+
+
+def name_servers(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no IP address with or without a port."""
+    for value in values:
+        found = _NAME_SERVER.fullmatch(value)
+        try:
+            ipaddress.ip_address(found[1] or found[2] if found else value)
+        except ValueError:
+            raise ValueError(f'"{value}": expected address or address:port') from None
     return values
 
 

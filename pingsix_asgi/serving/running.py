@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..cache.store import Bounds
 from ..config.open import Opened
 from ..config.watch import StoreSource
 from ..context import Context, Target
@@ -29,6 +30,7 @@ from ..snapshot.match import NO_ROUTE, PlanCache, Refusal, RouteMatch
 from ..snapshot.publish import Publisher
 from ..snapshot.runtime import Runtime
 from ..types import ASGIApp, Receive, Scope, Send
+from ..upstream.dns_resolver import DnsResolver
 from ..upstream.node import Timeouts
 from ..upstream.services import UpstreamDefaults
 
@@ -150,8 +152,19 @@ async def check(
 
 
 def make_runtime(settings: Settings) -> Runtime:
-    """Return a runtime with the settings' defaults for upstreams."""
-    return Runtime(defaults=_upstream_defaults(settings.defaults, settings.pingora.ca_file))
+    """Return a runtime with the settings' defaults for upstreams and caches."""
+    given = settings.defaults
+    servers = settings.discovery.dns.servers
+    # A question is given up before the upstream's deadline, so that other names still count.
+    resolver = (
+        DnsResolver(servers, lifetime_s=given.dns_resolution_timeout * 0.8) if servers else None
+    )
+    runtime = Runtime(
+        resolver=resolver, defaults=_upstream_defaults(given, settings.pingora.ca_file)
+    )
+    cache = given.cache
+    runtime.keep(Bounds, lambda: Bounds(cache.max_memory_bytes, cache.default_max_object_bytes))
+    return runtime
 
 
 def keyring_of(settings: Settings) -> Keyring | None:
