@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import json
+import re
 from typing import Annotated, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
