@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Awaitable
 from random import getrandbits
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -77,6 +78,9 @@ class LimitConn(Plugin):
         if conf.rules is None:
             single = RuleConf(conn=conf.conn or 1, burst=conf.burst or 0, key=conf.key)
             self._rules = [_Rule(single, conf.key_type, falls_back=True)]
+        is_simple = conf.rules is None and conf.policy == "local"
+        self._only = self._rules[0] if is_simple else None
+        """The rule of an instance that has one and asks nobody; access then awaits nothing."""
 
     def setup(self, host: Host) -> None:
         self._prefix = counter_prefix(host, self._conf)
@@ -87,12 +91,21 @@ class LimitConn(Plugin):
         else:
             self._remote = RedisConnections(connection(host, self._conf), self._conf.key_ttl)
 
-    async def access(self, ctx: Context) -> Reply:
+    def access(self, ctx: Context) -> Reply | Awaitable[Reply]:
+        if self._only is None or self._only.fixed is None:
+            return self._access_rules(ctx)
+        most, burst = self._only.fixed
+        count = self._enter_here(ctx, f"{self._prefix}0:{self._only.value(ctx)}", most + burst)
+        if count > most + burst:
+            return self._refusal
+        return None if count <= most else self._wait(count, most)
+
+    async def _access_rules(self, ctx: Context) -> Reply:
         applied = False
         for index, rule in enumerate(self._rules):
             value = rule.value(ctx)
             try:
-                most, burst = rule.conn.whole(ctx), rule.burst.whole(ctx, least=0)
+                most, burst = rule.fixed or rule.limits(ctx)
             except ValueError as error:
                 logger.error("failed to limit conn: %s", error)
                 continue
@@ -107,7 +120,7 @@ class LimitConn(Plugin):
             if count > most + burst:
                 return self._refusal
             if count > most:
-                await asyncio.sleep(self._delay_s * math.floor((count - 1) / most))
+                await self._wait(count, most)
         return None if applied or self._conf.allow_degradation else error_page(500)
 
     def log(self, ctx: Context) -> None:
@@ -118,29 +131,48 @@ class LimitConn(Plugin):
             else:
                 self._remote.leave(key, request_id)
 
+    async def _wait(self, count: int, most: int) -> None:
+        await asyncio.sleep(self._delay_s * math.floor((count - 1) / most))
+
     async def _enter(self, ctx: Context, key: str, most: int) -> int:
         """Count the request under ``key`` unless it is one too many; returns the count with it."""
-        request_id = ""
         if self._remote is None:
-            count = self._gauges.enter(key, self._clock.monotonic())
-            if count > most:
-                self._gauges.leave(key)
-        else:
-            request_id = f"{getrandbits(96):024x}"
-            count = await self._remote.enter(key, request_id, most, self._clock.time())
+            return self._enter_here(ctx, key, most)
+        request_id = f"{getrandbits(96):024x}"
+        count = await self._remote.enter(key, request_id, most, self._clock.time())
         if count <= most:
-            held: Held = ctx.noted(self) or []
-            held.append((key, request_id))
-            ctx.note(self, held)
+            self._hold(ctx, key, request_id)
         return count
+
+    def _enter_here(self, ctx: Context, key: str, most: int) -> int:
+        count = self._gauges.enter(key, self._clock.monotonic())
+        if count > most:
+            self._gauges.leave(key)
+        else:
+            self._hold(ctx, key, "")
+        return count
+
+    def _hold(self, ctx: Context, key: str, request_id: str) -> None:
+        held: Held | None = ctx.noted(self)
+        if held is None:
+            ctx.note(self, [(key, request_id)])
+        else:
+            held.append((key, request_id))
 
 
 class _Rule:
     def __init__(self, conf: RuleConf, kind: str, *, falls_back: bool = False) -> None:
         self.conn = Number(conf.conn)
         self.burst = Number(conf.burst)
+        most, burst = self.conn.fixed, self.burst.fixed
+        self.fixed = None if most is None or burst is None else (most, burst)
+        """(conn, burst) when they do not depend on the request."""
         self._value = key_of(kind, conf.key)
         self._falls_back = falls_back
+
+    def limits(self, ctx: Context) -> tuple[int, int]:
+        """Return (conn, burst). Raises ValueError when variables do not give numbers."""
+        return self.conn.whole(ctx), self.burst.whole(ctx, least=0)
 
     def value(self, ctx: Context) -> str | None:
         """Return what to count by; the client's address when the only rule has no value."""

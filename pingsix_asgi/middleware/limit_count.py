@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -23,6 +24,8 @@ from ..ratelimit.windows import FixedWindow, SlidingWindow, Verdict
 
 logger = logging.getLogger("pingsix_asgi.plugins.limit_count")
 
+RESETS_REMEMBERED = 1024
+"""Times until reset whose text is kept at hand."""
 _TWO_WAYS = "{} and rules cannot be specified at the same time"
 HeaderNames: TypeAlias = tuple[bytes, bytes, bytes]
 Quota: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -148,15 +151,14 @@ class LimitCount(Plugin):
         if self._local is None or rule is None:
             return self._access_rules(ctx)
         try:
-            limit, window_s = rule.limit(ctx)
+            limit, window_s = rule.fixed or rule.limit(ctx)
         except ValueError as error:
             return self._broken(error)
         key = rule.key(ctx)
         if key is None:
             return rule.without_key
-        return self._judge(
-            ctx, rule, key, limit, self._local.take(key, limit, window_s, self._now())
-        )
+        verdict = self._local.take(key, limit, window_s, self._now())
+        return self._judge(ctx, rule, key, limit, verdict)
 
     async def _access_rules(self, ctx: Context) -> Reply:
         """Apply each rule that has its key; rules without are skipped, none at all is an error."""
@@ -195,17 +197,17 @@ class LimitCount(Plugin):
     def _judge(self, ctx: Context, rule: _Rule, key: str, limit: int, verdict: Verdict) -> Reply:
         left, reset_s = verdict
         remaining = left if left > 0 else 0
-        reset = rounded(reset_s)
+        reset, reset_text = rounded(int(reset_s * 100 + 1e-6))
         ctx.note(RATE_LIMITING, (key, limit, remaining, reset))
         if self._show:
             limit_header, remaining_header, reset_header = rule.headers
             quota: Quota = (
-                (limit_header, b"%d" % limit),
+                (limit_header, rule.limit_text or b"%d" % limit),
                 (remaining_header, b"%d" % remaining),
-                (reset_header, str(reset).encode()),
+                (reset_header, reset_text),
             )
-            earlier: Quota | None = ctx.noted(self)
-            ctx.note(self, quota if earlier is None else earlier + quota)
+            earlier: Quota = () if self._only is not None else ctx.noted(self) or ()
+            ctx.note(self, earlier + quota)
         return None if left >= 0 else self._refusal
 
     def header_filter(self, ctx: Context) -> None:
@@ -232,7 +234,9 @@ class _Rule:
         self._count = Number((rule or conf).count or 0)
         self._window = Number((rule or conf).time_window or 0)
         count, window_s = self._count.fixed, self._window.fixed
-        self._fixed = None if count is None or window_s is None else (count, window_s)
+        self.fixed = None if count is None or window_s is None else (count, window_s)
+        """(count, seconds) when they do not depend on the request."""
+        self.limit_text = None if count is None else b"%d" % count
         self.prefix = prefix
         self._missing = conf.key_missing_policy if rule is None else "allow"
         self.without_key = (
@@ -253,7 +257,7 @@ class _Rule:
 
     def limit(self, ctx: Context) -> tuple[int, int]:
         """Return (count, seconds). Raises ValueError when variables do not give numbers."""
-        return self._fixed or (self._count.whole(ctx), self._window.whole(ctx))
+        return self._count.whole(ctx), self._window.whole(ctx)
 
     def key(self, ctx: Context) -> str | None:
         """Return the counter's key; None when the request has none and is not to be counted."""
@@ -278,7 +282,11 @@ def _prefixed(header: str, tag: str) -> str:
     return f"X-{tag}-{header[2:]}" if header[:2].lower() == "x-" else f"{tag}-{header}"
 
 
-def rounded(seconds: float) -> int | float:
-    """Round down to two decimals, to an integer where they are zero: 59.98, 60."""
-    hundredths = int(seconds * 100 + 1e-6)
-    return hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
+@lru_cache(RESETS_REMEMBERED)
+def rounded(hundredths: int) -> tuple[int | float, bytes]:
+    """Return hundredths of a second in seconds, an integer where it is one, and how they are told.
+
+    Requests that come together share their reset, so most of the time it is known.
+    """
+    seconds = hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
+    return seconds, str(seconds).encode()

@@ -300,7 +300,17 @@ def test_options(options: dict[str, Any], text: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(60.0, "60"), (59.999, "59.99"), (59.9, "59.9"), (0.004, "0")]
+    ("hundredths", "seconds", "text"), [(6000, 60, b"60"), (5999, 59.99, b"59.99"), (0, 0, b"0")]
 )
-def test_seconds_are_rounded_down(seconds: float, text: str) -> None:
-    assert str(rounded(seconds)) == text
+def test_seconds_are_told_short(hundredths: int, seconds: float, text: bytes) -> None:
+    assert rounded(hundredths) == (seconds, text)
+
+
+async def test_seconds_are_rounded_down() -> None:
+    clock = FakeClock()
+    client = gateway(clock, count=9, time_window=60)
+    resets = []
+    for passed_s in (0.0, 0.001, 0.099, 59.896):
+        clock.advance(passed_s)
+        resets.append((await client.get("/")).header("x-ratelimit-reset"))
+    assert resets == ["60", "59.99", "59.9", "0"]
