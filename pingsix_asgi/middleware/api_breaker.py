@@ -11,34 +11,34 @@ from pydantic import Field
 from ..context import Context
 from ..expr.template import Template
 from ..http.response import Response, error_page
-from ..model.base import Model
+from ..model.fields import Unique
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 _MAX_PATHS = 10_000
 """Host and path pairs remembered; the one not seen for longest is forgotten first."""
 
 
-class Header(Model):
+class Header(PluginConf):
     """A header of the answer; the value may use variables."""
 
     key: Annotated[str, Field(min_length=1)]
     value: Annotated[str, Field(min_length=1)]
 
 
-class Unhealthy(Model):
+class Unhealthy(PluginConf):
     """What counts as failure."""
 
-    http_statuses: Annotated[list[Annotated[int, Field(ge=500, le=599)]], Field(min_length=1)] = (
-        Field(default=[500])
+    http_statuses: Annotated[Unique[Annotated[int, Field(ge=500, le=599)]], Field(min_length=1)] = (
+        500,
     )
     failures: Annotated[int, Field(ge=1)] = 3
 
 
-class Healthy(Model):
+class Healthy(PluginConf):
     """What counts as recovery."""
 
-    http_statuses: Annotated[list[Annotated[int, Field(ge=200, le=499)]], Field(min_length=1)] = (
-        Field(default=[200])
+    http_statuses: Annotated[Unique[Annotated[int, Field(ge=200, le=499)]], Field(min_length=1)] = (
+        200,
     )
     successes: Annotated[int, Field(ge=1)] = 3
 

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from ..context import Context
 from ..http.response import json_reply
-from ..model.base import Model
 from ..plugin.base import Plugin, PluginConf, Reply
 
 Names = Annotated[list[str], Field(min_length=1)]
@@ -17,7 +16,7 @@ Method = Literal[
 ]
 
 
-class AllowedMethods(Model):
+class AllowedMethods(PluginConf):
     """Methods one consumer may use."""
 
     user: str

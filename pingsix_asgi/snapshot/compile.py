@@ -102,7 +102,8 @@ class Compiler:
                 if found is not None:
                     auth[name] = found
             elif isinstance(model, Credential):
-                faults.add(f"only supports auth type plugins in consumer credential: {name}")
+                text = "only supports auth type plugins in consumer credential"
+                faults.add(text, f"plugins.{name}")
             else:
                 others[name] = conf
         plugins = self._plugins(key, others, before, None, faults) if others else NO_PLUGINS

@@ -168,6 +168,7 @@ class Bench:
         self._places |= {
             "closed": f"127.0.0.1:{free_port()}",
             "folder": str(folder),
+            "gateway": f"127.0.0.1:{self.port}",
             "metrics": f"127.0.0.1:{self.metrics}",
         }
         self._client = httpx2.Client(timeout=DEADLINE_S, trust_env=False)
