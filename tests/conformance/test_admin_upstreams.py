@@ -105,11 +105,11 @@ VERBS: dict[str, list[Step]] = {
     "it is in use": [
         put("upstreams/1", upstream()),
         put("services/2", {"upstream_id": 1}),
-        refused("upstreams/1", None, "can not delete this upstream, service [2] is still using it now",
-                "DELETE"),
+        refused("upstreams/1", None,
+                "can not delete this upstream, service [2] is still using it now", "DELETE"),
         put("routes/3", route(upstream=None, upstream_id="1")),
-        refused("upstreams/1", None, "can not delete this upstream, route [3] is still using it now",
-                "DELETE"),
+        refused("upstreams/1", None,
+                "can not delete this upstream, route [3] is still using it now", "DELETE"),
         refused("upstreams/1?force=anything", None,
                 "can not delete this upstream, route [3] is still using it now", "DELETE"),
         delete("upstreams/1?force=true"),
@@ -206,7 +206,7 @@ REFUSED: list[list[Step]] = [
             upstream(checks={"active": {"req_headers": ["User-Agent: x", 2233]}})),
     invalid("checks.passive.unhealthy.http_statuses",
             "failed to validate item 2: expected 600 to be at most 599",
-            upstream(checks={"active": {}, "passive": {"unhealthy": {"http_statuses": [500, 600]}}})),
+            upstream(checks={"passive": {"unhealthy": {"http_statuses": [500, 600]}}})),
 ]  # fmt: skip
 
 

@@ -106,8 +106,10 @@ class Integrity:
         folder = self._repository.folder("consumers")
         others, revision = await self._repository.list(folder)
         for other in others:
-            if (other.kind, other.id) != (kind, id) and mine & set(self._known(other)):
-                name = other.id.partition("/")[0]
+            name = other.id.partition("/")[0]
+            if name == id or (other.kind, other.id) == (kind, id):
+                continue  # a consumer may have the key of one of its credentials
+            if mine & set(self._known(other)):
                 raise refused(400, f"duplicate key found with consumer: {name}")
         return [Unchanged(folder, revision)]
 

@@ -33,13 +33,14 @@ def _passes(value: JSON, tests: Sequence[Test]) -> bool:
 
 def _tests(kind: str, query: Mapping[str, str]) -> list[Test]:
     tests: list[Test] = []
-    if name := query.get("name"):
-        pattern = _pattern(name)
+    if "name" in query:
+        pattern = _pattern(query["name"])
         tests.append(lambda value: _found(pattern, [value.get("name")]))
-    if label := query.get("label"):
+    if "label" in query:
+        label = query["label"]
         tests.append(lambda value: isinstance(of := value.get("labels"), dict) and label in of)
-    if uri := query.get("uri"):
-        uri_pattern = _pattern(uri)
+    if "uri" in query:
+        uri_pattern = _pattern(query["uri"])
         tests.append(lambda value: _found(uri_pattern, _uris(value)))
     if kind == "routes":
         wanted = dict(parse_qsl(query.get("filter", "")))

@@ -34,6 +34,7 @@ _COMPLETE: Final = (
     "wrong username",
 )
 """Starts of messages that APISIX gives without "invalid configuration"."""
+_INVALID: Final = "invalid configuration: "
 _NODES: Final = 'property "nodes" validation failed: '
 """What is wrong with a node is not told by APISIX, whose nodes have two forms."""
 
@@ -60,7 +61,7 @@ def _text(kind: str, document: JSON, error: SchemaError) -> str:
     before, nodes, _ = message.partition(_NODES)
     if nodes:
         message = f"{before}{nodes}object matches none of the required"
-    return f"invalid configuration: {message}"
+    return f"{_INVALID}{message}"
 
 
 class Schemas:
@@ -81,7 +82,7 @@ class Schemas:
             names = self._registry.names() if is_http else []
             return 200, {name: _attributes(self._registry.find(name)) for name in names}
         if len(segments) != 1 or not is_http:
-            raise refused(404, "plugin not found")
+            raise refused(404, f"plugin not found in subsystem {subsystem}")
         return self._plugin_schema(segments[0], request)
 
     def schema(self, segments: tuple[str, ...], request: Request) -> Answer:
@@ -110,13 +111,15 @@ class Schemas:
             raise refused(400, "missing configurations")
         id = _claimed_id(kind.name, request.body, "/".join(segments[1:]))
         if text := check_resource(kind.name, id, request.body, self._registry):
-            raise refused(400, text)
+            raise refused(400, text.removeprefix(_INVALID))
         return 200, None
 
     def validate_all(self, request: Request) -> Answer:
         """Answer POST /configs/validate: every resource of a configuration, each problem listed."""
+        if not request.has_body:
+            raise refused(400, "invalid request body: empty request body")
         if not isinstance(request.body, dict):
-            raise refused(400, "invalid configuration: wrong type: expected object")
+            raise refused(400, "invalid request body: wrong type: expected object")
         errors = [
             {"resource_type": kind, "resource_id": id, "index": index, "error": text}
             for kind, resources in request.body.items()
@@ -138,7 +141,8 @@ class Schemas:
         for index, document in enumerate(resources):
             id = _claimed_id(kind, document, "")
             if id in seen:
-                yield id, index, f"found duplicate id {id} in {kind}"
+                what = "username" if kind == "consumers" else "id"
+                yield id, index, f"found duplicate {what} {id} in {kind}"
             if id != "0":
                 seen.add(id)
             if text := check_resource(kind, id, document, self._registry):
@@ -148,7 +152,7 @@ class Schemas:
         try:
             plugin = self._registry.find(name)
         except ReferenceMissing:
-            raise refused(404, "plugin not found") from None
+            raise refused(404, "plugin not found in subsystem http") from None
         wanted = request.query.get("schema_type", "")
         found = _schemas(plugin).get(wanted if wanted in ("consumer", "metadata") else "main")
         if found is None:
