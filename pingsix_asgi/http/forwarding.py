@@ -19,6 +19,9 @@ from .headers import Headers
 HOST_PART: Final = 2
 """Index of the Host value in a head's parts: it depends on the node, so it is set last."""
 
+TRAILERS: Final = "http.response.trailers"
+"""The ASGI extension by which a server takes trailers."""
+
 _DECIDED: Final = HOP_BY_HOP | {
     b"content-length",
     b"expect",
@@ -78,7 +81,7 @@ _prefixes: Final = _Prefixes()
 class Head:
     """A request head, ready but for its Host and the field that frames its body."""
 
-    __slots__ = ("expects_continue", "length", "observed", "parts", "wants_trailers")
+    __slots__ = ("expects_continue", "length", "observed", "parts")
 
     def __init__(self, parts: list[bytes], length: int) -> None:
         self.parts = parts
@@ -88,7 +91,6 @@ class Head:
         self.observed = b""
         """The fields that say what we saw of the client."""
         self.expects_continue = False
-        self.wants_trailers = False
 
     def encode(self, framing: bytes = b"") -> bytes:
         """Return the bytes to send. Raises DownstreamError 400 for a CR, LF or NUL in a value."""
@@ -122,7 +124,7 @@ class Forwarding:
             line += b"?" + request.query
         parts = [line, b" HTTP/1.1\r\nhost: ", b""]
         host: bytes | None = None
-        decided: RawHeaders = []
+        decided: RawHeaders | None = None
         for name, value in request.headers.raw:
             prefix = _prefixes[name]
             if prefix is not None:
@@ -130,11 +132,13 @@ class Forwarding:
             elif name == b"host" and host is None:
                 parts[HOST_PART] = host = value
             elif name != b"connection" or value not in _PLAIN_CONNECTION:
+                if decided is None:
+                    decided = []
                 decided.append((name, value))
         head = Head(parts, NO_BODY)
         head.observed = self._observe(request, scope, host or b"")
-        if decided or scope.get("http_version", "1.1")[0] != "1":
-            self._decide(head, decided, request, scope)
+        if decided is not None or scope.get("http_version", "1.1")[0] != "1":
+            self._decide(head, decided or [], request, scope)
         if head.length == NO_BODY and request.method in _EXPECTS_A_BODY:
             head.length = 0
         return head
@@ -164,13 +168,14 @@ class Forwarding:
         version = scope.get("http_version", "1.1")
         connection: list[bytes] = []
         said: RawHeaders = []
+        wants_trailers = False
         for name, value in decided:
             if name == b"host":
                 raise DownstreamError("several host fields")
             if name == b"connection":
                 connection.append(value)
             elif name == b"te":
-                head.wants_trailers |= b"trailers" in value.lower()
+                wants_trailers |= b"trailers" in value.lower()
             elif name == b"expect":
                 head.expects_continue = _expects_continue(value, version)
             elif name not in HOP_BY_HOP and name != b"content-length":
@@ -180,6 +185,8 @@ class Forwarding:
             _drop_nominated(head.parts, names, scope["headers"])
         if version[0] != "1":
             _join_cookies(head.parts)
+        if wants_trailers and TRAILERS in (scope.get("extensions") or ()):
+            head.parts += (b"\r\nte: ", b"trailers", b"\r\nconnection: ", b"te")
         if said:
             self._add_said(head, said, request, scope)
 

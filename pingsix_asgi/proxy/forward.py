@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..context import Context, Target
 from ..errors import ClientGone, ConnectError, NoNode, UpstreamError
-from ..http.forwarding import HOST_PART, Forwarding, Head
+from ..http.forwarding import HOST_PART, TRAILERS, Forwarding, Head
 from ..http.framing import NO_BODY
 from ..http.response import Response
-from ..types import Message, Receive, Scope, Send
+from ..types import Message, Receive, Send
 from ..upstream.node import Node, Timeouts
 from .connection import Connection
 from .exchange import Exchange
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .ticker import Ticker
 
 _STANDARD_PORTS: Final = {"http": 80, "grpc": 80, "https": 443, "grpcs": 443}
-_TRAILERS_FIELD: Final = b"\r\nte: trailers\r\nconnection: te"
 
 
 class Balanced(Protocol):
@@ -103,41 +102,37 @@ class Forward:
 
             await bridge(self, ctx, receive, send)
             return
-        request = ctx.request
-        head = self.forwarding.head(request, ctx.scope)
+        head = self.forwarding.head(ctx.request, ctx.scope)
         loop = asyncio.get_running_loop()
         exchange = ctx.upstream = Exchange(self.timeouts, receive, loop)
         ticker: Ticker = node.pool.ticker
-        if ticker.loop is loop:
-            ticker.busy.add(exchange)
-        else:
-            ticker.start(loop, exchange)
+        ticker.add(exchange, loop)
         try:
             body = NO_BODY_AT_ALL
-            if ctx.body:  # kept, or put in place of the client's
-                head.length = len(ctx.body)
-            if head.length != NO_BODY:
-                body = await self._read_body(exchange, head, receive)
-            if head.wants_trailers and _offers_trailers(ctx.scope):
-                head.observed += _TRAILERS_FIELD
+            if ctx.body or head.length != NO_BODY:
+                body = await self._read_body(ctx, exchange, head, receive)
             connection = await self.ask(ctx, exchange, head, body, loop)
-            if connection is None:
-                await self.call_local(ctx, body.replayed(receive), send)
+            if connection is not None:
+                self.begin_answer(ctx, exchange, connection)
+                if connection.complete and exchange.body_read and not connection.trailers:
+                    start, rest = self._whole_answer(ctx, exchange, connection)
+                    await send(start)
+                    await send(rest)
+                else:
+                    await self._stream_answer(ctx, exchange, connection, send)
                 return
-            self.begin_answer(ctx, exchange, connection)
-            if connection.complete and exchange.body_read and not connection.trailers:
-                start, rest = self._whole_answer(ctx, exchange, connection)
-                await send(start)
-                await send(rest)
-            else:
-                await self._stream_answer(ctx, exchange, connection, send)
         except OSError as failure:  # what servers raise from send (ASGI 2.4)
             raise ClientGone("client left while it got its answer") from failure
         finally:
             ticker.busy.discard(exchange)
             exchange.end()
+        await self.call_local(ctx, body.replayed(receive), send)
 
-    async def _read_body(self, exchange: Exchange, head: Head, receive: Receive) -> Body:
+    async def _read_body(
+        self, ctx: Context, exchange: Exchange, head: Head, receive: Receive
+    ) -> Body:
+        if ctx.body:  # kept, or put in place of the client's
+            head.length = len(ctx.body)
         if head.length == 0:
             return EMPTY_BODY
         exchange.body_read = False
@@ -154,7 +149,7 @@ class Forward:
         loop: asyncio.AbstractEventLoop,
     ) -> Connection | None:
         """Send the request until a node begins to answer; None when the local app is to answer."""
-        tried: list[Node] = []
+        tried: list[Node] | None = None
         is_fresh = False
         while True:
             node: Node = ctx.node
@@ -178,6 +173,7 @@ class Forward:
                     await exchange.wait("read", self.timeouts.read)
                 return connection
             except UpstreamError as error:
+                tried = tried or []
                 is_fresh = self._after_failure(ctx, exchange, body, error, tried)
             except BaseException:
                 seconds = monotonic() - exchange.started
@@ -259,7 +255,7 @@ class Forward:
         """Pass the answer on as it comes."""
         error: UpstreamError | None = None
         try:
-            offers = _offers_trailers(ctx.scope)
+            offers = TRAILERS in (ctx.scope.get("extensions") or ())
             await relay(exchange, connection, send, offers_trailers=offers)
             if exchange.body_read:
                 exchange.connection = None
@@ -298,7 +294,3 @@ class Forward:
         if node.port == _STANDARD_PORTS.get(upstream.scheme):
             return host.encode()
         return f"{host}:{node.port}".encode()
-
-
-def _offers_trailers(scope: Scope) -> bool:
-    return "http.response.trailers" in (scope.get("extensions") or ())

@@ -41,12 +41,16 @@ class Ticker:
         """The loop it ticks on; None while nothing is under way."""
         self._last = 0.0
 
-    def start(self, loop: asyncio.AbstractEventLoop, first: Ticking) -> None:
-        """Begin to tick on ``loop``, with ``first`` under way."""
+    def add(self, exchange: Ticking, loop: asyncio.AbstractEventLoop) -> None:
+        """Let ``exchange`` tick until it is discarded from ``busy``."""
+        if self.loop is not loop:
+            self._start(loop)
+        self.busy.add(exchange)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.loop is not None and self._handle is not None:
             self._handle.cancel()
             self.busy.clear()
-        self.busy.add(first)
         self.loop = loop
         self._last = self._clock()
         self._handle = loop.call_later(TICK_S, self._tick)

@@ -59,10 +59,7 @@ async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -
     exchange = ctx.upstream = Exchange(forward.timeouts, receive, loop)
     exchange.watches_client = False
     ticker = ctx.node.pool.ticker
-    if ticker.loop is loop:
-        ticker.busy.add(exchange)
-    else:
-        ticker.start(loop, exchange)
+    ticker.add(exchange, loop)
     try:
         connection = await forward.ask(ctx, exchange, head, handshake, loop)
         if connection is None:

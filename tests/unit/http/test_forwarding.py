@@ -292,9 +292,12 @@ def test_expect_is_noted_and_other_expectations_are_refused() -> None:
     assert refused.value.status == 417
 
 
-def test_trailers_wanted() -> None:
-    assert build((b"te", b"gzip, Trailers")).wants_trailers
-    assert not build((b"te", b"gzip")).wants_trailers
+def test_trailers_are_asked_for_if_the_server_takes_them() -> None:
+    takes = {"extensions": {"http.response.trailers": {}}}
+    fields = fields_of(build((b"te", b"gzip, Trailers"), **takes))
+    assert (fields[b"te"], fields[b"connection"]) == (b"trailers", b"te")
+    for head in (build((b"te", b"gzip"), **takes), build((b"te", b"trailers"))):
+        assert not fields_of(head).keys() & {b"te", b"connection"}
 
 
 def test_http2_cookies_become_one_line() -> None:

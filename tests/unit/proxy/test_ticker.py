@@ -31,7 +31,7 @@ class Recorder:
 async def test_it_ticks_while_something_is_under_way_and_then_stops() -> None:
     ticker = Ticker()
     recorder = Recorder(ticker, 2)
-    ticker.start(asyncio.get_running_loop(), recorder)
+    ticker.add(recorder, asyncio.get_running_loop())
     await asyncio.wait_for(recorder.done.wait(), 5)
     while ticker.loop is not None:
         await asyncio.sleep(TICK_S / 10)
@@ -43,7 +43,7 @@ async def test_after_a_stall_no_deadline_counts() -> None:
     now = [100.0]
     ticker = Ticker(lambda: now[0])
     recorder = Recorder(ticker, 3)
-    ticker.start(asyncio.get_running_loop(), recorder)
+    ticker.add(recorder, asyncio.get_running_loop())
     steps = [0.1, 5.0, 0.1]
     for number, step in enumerate(steps, 1):
         now[0] += step
@@ -54,11 +54,11 @@ async def test_after_a_stall_no_deadline_counts() -> None:
 
 async def test_another_loop_takes_over() -> None:
     ticker = Ticker()
-    ticker.start(asyncio.get_running_loop(), Recorder(ticker, 1))
+    ticker.add(Recorder(ticker, 1), asyncio.get_running_loop())
     other = asyncio.new_event_loop()
     try:
         recorder = Recorder(ticker, 1)
-        ticker.start(other, recorder)
+        ticker.add(recorder, other)
         assert ticker.busy == {recorder}
         ticker._tick()
         assert len(recorder.seen) == 1
