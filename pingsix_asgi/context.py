@@ -353,10 +353,12 @@ class Context:
             except Exception:
                 logger.exception("header_filter of %r failed", hook)
         self.status = head.status
-        out = {**message, "headers": head.headers.raw}
-        if head.status != status and "status" in out:
-            out["status"] = head.status
-        return self.server_send(out)
+        if head.headers.raw is raw and head.status == status:
+            return self.server_send(message)
+        message = {**message, "headers": head.headers.raw}
+        if "status" in message:
+            message["status"] = head.status
+        return self.server_send(message)
 
     def _send_filtered(self, message: Message) -> Awaitable[None]:
         sent = chunk = message.get("body", b"")

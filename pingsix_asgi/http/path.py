@@ -38,7 +38,8 @@ def canonical_path(raw: bytes) -> tuple[str, bytes]:
 
 def encode_path(path: str) -> bytes:
     """Percent-encode a decoded path (control characters and spaces included)."""
-    return quote_from_bytes(path.encode("utf-8", "surrogateescape"), _SAFE).encode()
+    data = path.encode("utf-8", "surrogateescape")
+    return data if _CANONICAL.fullmatch(data) else quote_from_bytes(data, _SAFE).encode()
 
 
 def _resolve_dots(path: bytes) -> bytes:

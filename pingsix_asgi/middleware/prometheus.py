@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -45,6 +45,10 @@ _STRUCTURAL = frozenset({"code", "type", "layer"})
 """Labels that cannot be disabled: without them a metric says nothing."""
 _ROWS_REMEMBERED = 4096
 """Combinations of labels whose cells are kept at hand."""
+_BOUNDS = tuple(map(float, BUCKETS_MS))
+"""Floats, because comparing a float with an int takes three times as long."""
+Row: TypeAlias = tuple[int, ...]
+"""First cells of what one combination of labels is counted in; empty when some were not had."""
 _TRADITIONAL: tuple[str, ...] = ("traditional_http", "", "")
 _REQUEST_LINE = len("GET  HTTP/1.1\r\n\r\n")
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -80,7 +84,7 @@ class Prometheus(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
-        self._rows: dict[Hashable, _Row] = {}
+        self._rows: dict[Hashable, Row] = {}
         self._uris: set[str] = set()
         self._hosts: set[str] = set()
 
@@ -93,28 +97,29 @@ class Prometheus(Plugin):
 
     def log(self, ctx: Context) -> None:
         row = self._row(ctx)
-        if row.total is None:
+        if not row:
             return  # the sheet is full
+        total, status, request, forwarded, own, ingress, egress = row
         cells = self._metrics.sheet.cells
-        cells[row.total] += 1.0
-        cells[row.status] += 1.0
+        cells[total] += 1.0
+        cells[status] += 1.0
         latency_ms = (self._now() - ctx.started) * 1000.0
-        bucket = bisect_left(BUCKETS_MS, latency_ms)
-        cells[row.request + bucket] += 1.0
-        cells[row.request + SUM_CELL] += latency_ms
+        bucket = bisect_left(_BOUNDS, latency_ms)
+        cells[request + bucket] += 1.0
+        cells[request + SUM_CELL] += latency_ms
         upstream = ctx.upstream
         if upstream is not None:
             upstream_ms = upstream.response_s * 1000.0
-            cells[row.upstream + bisect_left(BUCKETS_MS, upstream_ms)] += 1.0
-            cells[row.upstream + SUM_CELL] += upstream_ms
+            cells[forwarded + bisect_left(_BOUNDS, upstream_ms)] += 1.0
+            cells[forwarded + SUM_CELL] += upstream_ms
             latency_ms = latency_ms - upstream_ms if latency_ms > upstream_ms else 0.0
-            bucket = bisect_left(BUCKETS_MS, latency_ms)
-        cells[row.own + bucket] += 1.0
-        cells[row.own + SUM_CELL] += latency_ms
-        cells[row.ingress] += _request_bytes(ctx)
-        cells[row.egress] += ctx.bytes_sent + _head_bytes(ctx.response.headers.raw) + _STATUS_LINE
+            bucket = bisect_left(_BOUNDS, latency_ms)
+        cells[own + bucket] += 1.0
+        cells[own + SUM_CELL] += latency_ms
+        cells[ingress] += _request_bytes(ctx)
+        cells[egress] += ctx.bytes_sent + _head_bytes(ctx.response.headers.raw) + _STATUS_LINE
 
-    def _row(self, ctx: Context) -> _Row:
+    def _row(self, ctx: Context) -> Row:
         info, upstream, overrides = ctx.match.info, ctx.upstream, ctx.vars
         model = _TRADITIONAL
         if overrides is not None and "request_type" in overrides:
@@ -144,7 +149,7 @@ class Prometheus(Plugin):
         node: str,
         source: str,
         model: tuple[str, ...],
-    ) -> _Row:
+    ) -> Row:
         by_name = self._conf.prefer_name
         route = (info.route_name if by_name else "") or info.route_id
         service = (info.service_name if by_name else "") or info.service_id
@@ -152,12 +157,14 @@ class Prometheus(Plugin):
         uri = _bounded(self._uris, info.uri, self._conf.max_unique_paths, "/...")
         host = _bounded(self._hosts, host, self._conf.max_unique_hosts, "*")
         labels = (str(status), route, uri, host, service, consumer, node, *model, source)
-        return _Row(
+        cells = (
             self._metrics.series(REQUESTS, ()),
             self._series(STATUS, labels),
             *(self._series(LATENCY, (kind, *routed)) for kind in ("request", "upstream", "apisix")),
             *(self._series(BANDWIDTH, (kind, *routed)) for kind in ("ingress", "egress")),
         )
+        known = tuple(cell for cell in cells if cell is not None)
+        return known if len(known) == len(cells) else ()
 
     def _series(self, family: Family, values: tuple[str, ...]) -> int | None:
         longest, blank = self._conf.max_label_length, self._blank.get(family.name, frozenset())
@@ -170,18 +177,6 @@ class Prometheus(Plugin):
         return self._metrics.series(family, tuple(labels))
 
 
-class _Row:
-    """The cells that one combination of labels is counted in; ``total`` is None if some miss."""
-
-    __slots__ = ("egress", "ingress", "own", "request", "status", "total", "upstream")
-
-    def __init__(self, total: int | None, *cells: int | None) -> None:
-        found = [cell for cell in cells if cell is not None]
-        self.total = total if len(found) == len(cells) else None
-        if self.total is not None:
-            self.status, self.request, self.upstream, self.own, self.ingress, self.egress = found
-
-
 def matched_host(hosts: tuple[str, ...], host: str) -> str:
     """Return which of a route's host patterns the request's host matched; "" when it has none."""
     if host in hosts:
@@ -191,12 +186,11 @@ def matched_host(hosts: tuple[str, ...], host: str) -> str:
 
 def _request_bytes(ctx: Context) -> int:
     request = ctx.request
-    raw = request.headers.raw
-    length = b""
+    size = len(request.method) + len(request.target) + len(request.query) + _REQUEST_LINE
     if request.method not in _BODILESS:
         length = request.headers.get(b"content-length") or b""
-    line = len(request.method) + len(request.target) + len(request.query) + _REQUEST_LINE
-    return line + _head_bytes(raw) + (int(length) if length.isdigit() else 0)
+        size += int(length) if length.isdigit() else 0
+    return size + _head_bytes(request.headers.raw)
 
 
 def _head_bytes(raw: RawHeaders) -> int:

@@ -55,12 +55,14 @@ class HeaderOps:
         for name, render in self._add:
             headers.append(name, render(ctx, captures))
         for name, renders in self._set:
-            values = [render(ctx, captures) for render in renders]
-            if len(values) == 1 and (values[0] or not self._drop_empty):
-                headers.set(name, values[0])
-                continue
+            if len(renders) == 1:
+                value = renders[0](ctx, captures)
+                if value or not self._drop_empty:
+                    headers.set(name, value)
+                    continue
             headers.remove(name)
-            for value in values:
+            for render in renders:
+                value = render(ctx, captures)
                 if value or not self._drop_empty:
                     headers.append(name, value)
         if self._remove:
