@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ CONFIGURATION_KEYS = frozenset(
     )
 )
 FENCE = re.compile(r"^( *)```([\w-]*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 EXEMPT = re.compile(r"<!-- unchecked: \S.*-->\s*\Z")
 
@@ -69,7 +71,7 @@ def is_configuration(document: Any) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_relative_links_resolve(page: Path) -> None:
-    targets = LINK.findall(FENCE.sub("", page.read_text()))
+    targets = LINK.findall(INLINE.sub("", FENCE.sub("", page.read_text())))
     relative = [target for target in targets if not re.match(r"[a-z]+:", target)]
     missing = []
     for target in relative:
@@ -136,3 +138,14 @@ def test_the_list_of_plugins_is_complete() -> None:
     named = [re.escape(name) for name in registry.names()]
     missing = [name for name in named if not re.search(rf"^\| \[?`{name}`", page, re.MULTILINE)]
     assert not missing
+
+
+def test_generated_parts_of_the_plugin_pages_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/plugin-docs", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + "run scripts/plugin-docs"
