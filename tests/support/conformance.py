@@ -182,7 +182,7 @@ class Bench:
             nodes = [stack.enter_context(Node(name).running()) for name in "ABC"]
             bench = cls(folder, nodes)
             stack.callback(bench._client.close)
-            bench.process = stack.enter_context(bench._start())
+            stack.enter_context(bench._start())
             yield bench
 
     def _start(self) -> Process:

@@ -1,0 +1,200 @@
+"""What loggers write and metrics count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from support.conformance import Bench
+from support.processes import wait_until
+
+
+@pytest.fixture
+def gateway(bench: Bench) -> Iterator[Bench]:
+    yield bench
+    for node in bench.nodes.values():
+        node.received.clear()
+    bench.clear()
+
+
+def lines(path: Path, count: int) -> list[Any]:
+    """Wait for so many lines in a file."""
+    wait_until(lambda: path.exists() and len(path.read_text().splitlines()) >= count, "logged")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def routed(bench: Bench, plugin: str, conf: dict[str, Any]) -> None:
+    answer = bench.put("routes/1", {"uri": "/hello", "plugins": {plugin: conf}})
+    assert answer.is_success, answer.text
+    bench.settle()
+
+
+def test_file_logger_default_entry(gateway: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file.log"
+    options = {"path": str(path), "include_req_body": True, "include_resp_body": True}
+    routed(gateway, "file-logger", options)
+    gateway.send("POST", "/hello?a=b", content=b"abcdef", headers={"x-a": "1"})
+    (entry,) = lines(path, 1)
+    assert entry["request"]["method"] == "POST"
+    assert entry["request"]["uri"] == "/hello?a=b"
+    assert entry["request"]["url"] == f"http://127.0.0.1:{gateway.port}/hello?a=b"
+    assert entry["request"]["querystring"] == {"a": "b"}
+    assert entry["request"]["headers"]["x-a"] == "1"
+    assert entry["request"]["body"] == "abcdef"
+    assert entry["response"]["status"] == 200
+    assert entry["response"]["body"] == "hello world\n"
+    assert entry["response"]["headers"]["content-type"] == "text/plain"
+    assert entry["route_id"] == "1"
+    assert entry["client_ip"] == "127.0.0.1"
+    assert entry["upstream"] == gateway.nodes["A"].address
+    assert entry["latency"] >= entry["upstream_latency"] >= 0
+    assert isinstance(entry["start_time"], int)
+    assert entry["server"].keys() == {"hostname", "version"}
+    assert entry["request"]["size"] > 0 < entry["response"]["size"]
+
+
+def test_log_formats(gateway: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file.log"
+    form = {"host": "$host", "case": "conf", "client": {"ip": "$remote_addr"}, "none": "$http_none"}
+    gateway.put(
+        "plugin_metadata/file-logger", {"log_format": {"case": "metadata", "ip": "$remote_addr"}}
+    )
+    routed(gateway, "file-logger", {"path": str(path)})
+    gateway.send("GET", "/hello")
+    routed(gateway, "file-logger", {"path": str(path), "log_format": form})
+    gateway.send("GET", "/hello")
+    first, second = lines(path, 2)
+    assert first == {"case": "metadata", "ip": "127.0.0.1", "route_id": "1"}
+    assert second == {
+        "host": "127.0.0.1",
+        "case": "conf",
+        "client": {"ip": "127.0.0.1"},
+        "route_id": "1",
+    }
+
+
+def test_file_logger_logs_what_matches(gateway: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file.log"
+    options = {"path": str(path), "match": [[["arg_name", "==", "jack"]], [["arg_all", "==", "1"]]]}
+    routed(gateway, "file-logger", options)
+    for query in ("name=rose", "name=jack", "all=1"):
+        gateway.send("GET", f"/hello?{query}")
+    assert [entry["request"]["uri"] for entry in lines(path, 2)] == [
+        "/hello?name=jack",
+        "/hello?all=1",
+    ]
+
+
+@pytest.mark.parametrize("method", ["json", "new_line"])
+def test_http_logger(gateway: Bench, method: str) -> None:
+    node = gateway.nodes["B"]
+    options = {
+        "uri": f"http://{node.address}/collect?token=x",
+        "auth_header": "Basic abc",
+        "concat_method": method,
+        "batch_max_size": 2,
+        "log_format": {"uri": "$request_uri"},
+    }
+    routed(gateway, "http-logger", options)
+    for number in range(2):
+        gateway.send("GET", f"/hello?n={number}")
+    wait_until(lambda: node.received, "collected")
+    (got,) = node.received
+    assert (got["method"], got["uri"]) == ("POST", "/collect?token=x")
+    assert got["headers"]["authorization"] == "Basic abc"
+    wanted = [{"uri": f"/hello?n={number}", "route_id": "1"} for number in range(2)]
+    if method == "json":
+        assert got["headers"]["content-type"] == "application/json"
+        assert json.loads(got["body"]) == wanted
+    else:
+        assert got["headers"]["content-type"] == "text/plain"
+        assert [json.loads(line) for line in got["body"].splitlines()] == wanted
+
+
+def test_http_logger_sends_one_entry_as_an_object(gateway: Bench) -> None:
+    node = gateway.nodes["B"]
+    options = {"uri": f"http://{node.address}/collect", "batch_max_size": 1}
+    routed(gateway, "http-logger", options)
+    gateway.send("GET", "/hello")
+    wait_until(lambda: node.received, "collected")
+    assert json.loads(node.received[0]["body"])["route_id"] == "1"
+
+
+def wrong(field: str, reason: str) -> str:
+    return f'property "{field}" validation failed: {reason}'
+
+
+@pytest.mark.parametrize(
+    ("plugin", "conf", "text"),
+    [
+        (
+            "file-logger",
+            {"path": 1},
+            wrong("path", "wrong type: expected string, got number"),
+        ),
+        ("http-logger", {}, 'property "uri" is required'),
+        (
+            "http-logger",
+            {"uri": "http://a", "timeout": 0},
+            wrong("timeout", "expected 0 to be at least 1"),
+        ),
+        (
+            "http-logger",
+            {"uri": "http://a", "concat_method": "x"},
+            wrong("concat_method", "matches none of the enum values"),
+        ),
+    ],
+)
+def test_confs_are_checked(bench: Bench, plugin: str, conf: dict[str, Any], text: str) -> None:
+    answer = bench.put("routes/1", {"uri": "/hello", "plugins": {plugin: conf}})
+    lead = f"failed to check the configuration of plugin {plugin} err: "
+    assert (answer.status_code, answer.json()) == (400, {"error_msg": lead + text})
+
+
+def test_prometheus(gateway: Bench) -> None:
+    plugins: dict[str, Any] = {"prometheus": {}, "key-auth": {}}
+    gateway.put("consumers", {"username": "jack", "plugins": {"key-auth": {"key": "k"}}})
+    gateway.put("global_rules/1", {"plugins": {"prometheus": {}}})
+    gateway.put("routes/observed", {"uri": "/hello", "host": "a.example", "plugins": plugins})
+    gateway.settle()
+    for _ in range(2):
+        gateway.send("GET", "/hello", headers={"host": "a.example", "apikey": "k"})
+    gateway.send("GET", "/nothing-here")
+    url = f"http://127.0.0.1:{gateway.metrics}/apisix/prometheus/metrics"
+
+    def page() -> list[str]:
+        return httpx2.get(url, trust_env=False).text.splitlines()
+
+    def value(name: str, **labels: str) -> float:
+        """Sum the samples of a metric that have these labels."""
+        texts = [f'{label}="{text}"' for label, text in labels.items()]
+        found = [line for line in page() if line.startswith(f"{name}{{")]
+        return sum(
+            float(line.rpartition(" ")[2]) for line in found if all(t in line for t in texts)
+        )
+
+    labels = {"route": "observed", "consumer": "jack", "node": "127.0.0.1"}
+    place = {"matched_uri": "/hello", "matched_host": "a.example", **labels}
+    wait_until(
+        lambda: value("apisix_http_status", code="200", **place) == 2,
+        "the requests are counted once each",
+    )
+    assert value("apisix_http_status", code="404", route="") >= 1
+    for kind in ("request", "upstream", "apisix"):
+        assert value("apisix_http_latency_count", type=kind, **labels) == 2
+        assert value("apisix_http_latency_bucket", type=kind, le="+Inf", **labels) == 2
+    for kind in ("ingress", "egress"):
+        assert value("apisix_bandwidth", type=kind, **labels) > 0
+    names = {line.split()[2] for line in page() if line.startswith("# TYPE ")}
+    assert names >= {
+        "apisix_bandwidth",
+        "apisix_http_latency",
+        "apisix_http_requests_total",
+        "apisix_http_status",
+        "apisix_node_info",
+    }
