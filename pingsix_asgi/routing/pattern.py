@@ -10,17 +10,21 @@
 | ``*`` before the end   | anything, "/" included                                                 |
 | ``{{`` ``}}``          | a literal brace                                                        |
 
-A ":" is literal unless it starts a segment and a letter or "_" follows.
+A ":" is literal unless it starts a segment and a letter or "_" follows. What starts with neither
+"/" nor "*" matches nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import Final, TypeAlias
+
+logger = logging.getLogger("pingsix_asgi.routing")
 
 MAX_LENGTH: Final = 4096
 """Longest pattern, in characters (apisix/schema_def.lua)."""
@@ -91,8 +95,9 @@ def parse_path(text: str) -> PathPattern:
     """Parse a ``uri`` of a route. Raises ValueError saying what is wrong with it."""
     if not 1 <= len(text) <= MAX_LENGTH:
         raise ValueError(f"a path pattern has 1 to {MAX_LENGTH} characters")
-    if text[0] not in "/*":
-        raise ValueError(f'path pattern "{text}" must start with "/" or "*"')
+    if text[0] not in "/*":  # accepted as by APISIX, where no request has such a path either
+        logger.warning('path pattern "%s" matches nothing: it does not start with "/"', text)
+        return PathPattern(text, Kind.EXACT, text)
     path = text if text[0] == "/" else "/" + text
     segments = [_parse_segment(segment, text) for segment in path.split("/")[1:]]
     _refuse_open_middle(segments, text)

@@ -196,8 +196,13 @@ class TestPlugins:
             400,
             "not found schema",
         )
-        for path in ("/plugins/nope", "/plugins/stamp?subsystem=stream", "/plugins"):
-            assert await admin.refused("GET", path) == (404, "plugin not found in subsystem http")
+        for path, subsystem in (
+            ("/plugins/nope", "http"),
+            ("/plugins/stamp?subsystem=stream", "stream"),
+            ("/plugins", "http"),
+        ):
+            text = f"plugin not found in subsystem {subsystem}"
+            assert await admin.refused("GET", path) == (404, text)
 
     async def test_everything_about_all(self, admin: Admin) -> None:
         status, plugins = await admin("GET", "/plugins?all=true")
