@@ -8,7 +8,7 @@ since. Whoever comes second in a race fails the condition and looks again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from ...config.store import Condition, Created, Unchanged
 from ...errors import ReferenceMissing
@@ -50,6 +50,7 @@ class Integrity:
             conditions.append(await self._unique_global_plugins(id, document))
         elif kind in ("consumers", "credentials"):
             conditions += await self._unique_credentials(kind, id, document)
+        await self._equal_in_group(kind, id, document)
         return conditions
 
     async def deleting(self, kind: str, id: str) -> list[Condition]:
@@ -98,6 +99,31 @@ class Integrity:
                     text = f"plugin '{name}' already exists in global rule with id '{rule.id}'"
                     raise refused(400, text)
         return Unchanged(folder, revision)
+
+    async def _equal_in_group(self, kind: str, id: str, document: JSON) -> None:
+        """Check that limits of one group are the same. As in APISIX, best effort: no condition."""
+        mine = self._grouped_limit(document)
+        if mine is None:
+            return
+        stored, _ = await self._repository.list(f"{self._repository.store.prefix}/")
+        for one in stored:
+            if (one.kind, one.id) == (kind, id):
+                continue
+            other = self._grouped_limit(self._repository.opened(one.kind, one.document))
+            if other is not None and other.group == mine.group and other != mine:
+                lead = "failed to check the configuration of plugin limit-count err: "
+                raise refused(400, f"{lead}group conf mismatched")
+
+    def _grouped_limit(self, document: JSON) -> Any:
+        """Return the conf of a limit-count that shares its counter; None without one."""
+        conf = _plugins(document).get("limit-count")
+        if not isinstance(conf, dict) or "group" not in conf:
+            return None
+        try:
+            found = self._registry.find("limit-count").Conf.model_validate(conf)
+        except (ReferenceMissing, ValueError):
+            return None
+        return found
 
     async def _unique_credentials(self, kind: str, id: str, document: JSON) -> list[Condition]:
         mine = set(self._credentials(document))
