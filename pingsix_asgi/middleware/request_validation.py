@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Self
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from pydantic import Field, model_validator
 
 from ..context import Context
 from ..errors import ConfigError, DownstreamError, SchemaError
 from ..http.response import Response, error_page, text_reply
+from ..model.base import json_type
 from ..plugin.base import Plugin, PluginConf, Reply
 from ..types import JSON
 
@@ -68,7 +69,7 @@ class RequestValidation(Plugin):
         types = ctx.request.headers.getlist(b"content-type")
         if not body or len(types) > 1:
             return self._refusal("")
-        is_form = types and types[0].startswith(b"application/x-www-form-urlencoded")
+        is_form = types and types[0].lower().startswith(b"application/x-www-form-urlencoded")
         try:
             document = _form(body) if is_form else json.loads(body, strict=False)
         except ValueError as error:
@@ -92,45 +93,84 @@ class RequestValidation(Plugin):
 def _validator(schema: dict[str, Any] | None, field: str) -> Any:
     if schema is None:
         return None
-    kind = validators.validator_for(schema, default=Draft202012Validator)
+    portable = _portable(schema)
+    kind = validators.validator_for(portable, default=Draft202012Validator)
     try:
-        kind.check_schema(schema)
+        kind.check_schema(portable)
     except BadSchema as error:
-        raise SchemaError(error.message, path=field) from None
-    return kind(schema)
+        raise SchemaError(_what_is_bad(error), path=field) from None
+    return kind(portable)
+
+
+def _portable(schema: JSON) -> JSON:
+    """Spell the types that only Lua has in JSON Schema's: no JSON value is a function."""
+    if isinstance(schema, list):
+        return [_portable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _portable(value) for name, value in schema.items()}
+    match found.get("type"):
+        case "table":
+            found["type"] = ["object", "array"]
+        case "function":
+            del found["type"]
+            return {"allOf": [found, {"not": {}}]}
+    return found
+
+
+def _what_is_bad(error: BadSchema) -> str:
+    """Word a fault of a schema as APISIX does."""
+    if error.absolute_path and error.absolute_path[-1] == "type":
+        return f"invalid JSON type: {error.instance}"
+    if error.validator == "type" and error.validator_value == "array":
+        return f"table expected, got {json_type(error.instance)}"
+    return str(error.message)
 
 
 def _header_document(ctx: Context) -> JSON:
     document: dict[str, Any] = {}
     for name, value in ctx.request.headers:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        if key not in document:
-            document[key] = text
-        elif isinstance(document[key], list):
-            document[key].append(text)
-        else:
-            document[key] = [document[key], text]
+        _add(document, name.decode("latin-1"), value.decode("latin-1"))
     return document
 
 
 def _form(body: bytes) -> JSON:
-    return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=True))
+    """Decode a form: repeated fields are a list, a field without "=" is true."""
+    document: dict[str, Any] = {}
+    for part in body.decode("utf-8").split("&"):
+        name, equals, value = part.partition("=")
+        if name:
+            _add(document, unquote_plus(name), unquote_plus(value) if equals else True)
+    return document
+
+
+def _add(document: dict[str, Any], name: str, value: str | bool) -> None:
+    if name not in document:
+        document[name] = value
+    elif isinstance(document[name], list):
+        document[name].append(value)
+    else:
+        document[name] = [document[name], value]
 
 
 def _problem(validator: Any, document: JSON) -> str | None:
     error: Any = next(validator.iter_errors(document), None)
     if error is None:
         return None
-    name = str(error.absolute_path[-1]) if error.absolute_path else ""
+    chain = "".join(
+        f"failed to validate item {part + 1}: "
+        if isinstance(part, int)
+        else f'property "{part}" validation failed: '
+        for part in error.absolute_path
+    )
     if error.validator == "required":
         missing = next(field for field in error.validator_value if field not in error.instance)
-        return f'property "{missing}" is required'
-    text = _WORDS.get(str(error.validator), lambda e: e.message)(error)
-    return f'property "{name}" validation failed: {text}' if name else str(text)
+        return f'{chain}property "{missing}" is required'
+    return f"{chain}{_WORDS.get(str(error.validator), lambda e: e.message)(error)}"
 
 
 _WORDS: dict[str, Any] = {
-    "type": lambda e: f"wrong type: expected {e.validator_value}, got {_type_name(e.instance)}",
+    "type": lambda e: f"wrong type: expected {e.validator_value}, got {json_type(e.instance)}",
     "enum": lambda e: "matches none of the enum values",
     "pattern": lambda e: f'failed to match pattern "{e.validator_value}" with "{e.instance}"',
     "minimum": lambda e: f"expected {e.instance} to be at least {e.validator_value}",
@@ -142,8 +182,3 @@ _WORDS: dict[str, Any] = {
         f"string too long, expected at most {e.validator_value}, got {len(e.instance)}"
     ),
 }
-
-
-def _type_name(value: JSON) -> str:
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array"}
-    return "null" if value is None else names.get(type(value), "object")
