@@ -75,7 +75,34 @@ class _Prefixes(dict[bytes, bytes | None]):
         return prefix
 
 
+class _Observed(dict[tuple[str, str, str, bytes, int], bytes]):
+    """(client, scheme, host, Host field, port) -> the fields that tell the node of the client.
+
+    A memo of a pure function, bounded: clients come back. Raises DownstreamError for a bad host.
+    """
+
+    def __missing__(self, key: tuple[str, str, str, bytes, int]) -> bytes:
+        client, scheme, host, host_field, port = key
+        proto = _SCHEMES.get(scheme, b"http")
+        lines = [
+            b"x-forwarded-proto: " + proto,
+            b"x-forwarded-host: " + host.encode("latin-1", "replace"),
+            f"x-forwarded-port: {port or _PORTS[proto]}".encode(),  # granian gives text
+        ]
+        if client:
+            address = client.encode()
+            lines += [b"x-real-ip: " + address, b"x-forwarded-for: " + address]
+        if _NOT_IN_A_HOST.search(host_field) or any(_CONTROL.search(line) for line in lines):
+            raise DownstreamError("bad host or client address")
+        rendered = b"".join(b"\r\n" + line for line in lines)
+        if len(self) >= _MAX_MEMO:
+            self.clear()
+        self[key] = rendered
+        return rendered
+
+
 _prefixes: Final = _Prefixes()
+_observed: Final = _Observed()
 
 
 class Head:
@@ -108,12 +135,10 @@ class Forwarding:
     Source: APISIX ``trusted_addresses``.
     """
 
-    __slots__ = ("_is_trusted", "_observed")
+    __slots__ = ("_is_trusted",)
 
     def __init__(self, is_trusted: Callable[[str], bool] | None = None) -> None:
         self._is_trusted = is_trusted
-        self._observed: dict[tuple[str, str, str, bytes, int | str | None], bytes] = {}
-        """Rendered fields by what was observed: clients come back."""
 
     def head(self, request: RequestParts, scope: Scope) -> Head:
         """Build the head of ``request``. Raises DownstreamError for what must not be passed on."""
@@ -136,32 +161,16 @@ class Forwarding:
                     decided = []
                 decided.append((name, value))
         head = Head(parts, NO_BODY)
-        head.observed = self._observe(request, scope, host or b"")
+        server = scope.get("server")
+        port = server[1] or 0 if server else 0
+        head.observed = _observed[
+            request.client[0], request.scheme, request.host, host or b"", port
+        ]
         if decided is not None or scope.get("http_version", "1.1")[0] != "1":
             self._decide(head, decided or [], request, scope)
         if head.length == NO_BODY and request.method in _EXPECTS_A_BODY:
             head.length = 0
         return head
-
-    def _observe(self, request: RequestParts, scope: Scope, host: bytes) -> bytes:
-        """Return the fields on the client, when it said nothing of itself."""
-        server = scope.get("server")
-        key = (
-            request.client[0],
-            request.scheme,
-            request.host,
-            host,
-            server[1] if server else None,  # granian gives a str
-        )
-        rendered = self._observed.get(key)
-        if rendered is None:
-            if _NOT_IN_A_HOST.search(host) is not None:
-                raise DownstreamError("bad host")
-            rendered = _render_observed(key[0], key[1], key[2], int(key[4] or 0))
-            if len(self._observed) >= _MAX_MEMO:
-                self._observed.clear()
-            self._observed[key] = rendered
-        return rendered
 
     def _decide(self, head: Head, decided: RawHeaders, request: RequestParts, scope: Scope) -> None:
         """Handle the fields that are not passed on as they are."""
@@ -212,21 +221,6 @@ class Forwarding:
         head.observed = b""
         for name, value in fields.items():
             head.parts += (b"\r\n" + name + b": ", value)
-
-
-def _render_observed(client: str, scheme: str, host: str, port: int) -> bytes:
-    proto = _SCHEMES.get(scheme, b"http")
-    lines = [
-        b"x-forwarded-proto: " + proto,
-        b"x-forwarded-host: " + host.encode("latin-1", "replace"),
-        b"x-forwarded-port: %d" % (port or _PORTS[proto]),
-    ]
-    if client:
-        address = client.encode()
-        lines += [b"x-real-ip: " + address, b"x-forwarded-for: " + address]
-    if any(_CONTROL.search(line) for line in lines):
-        raise DownstreamError("bad host or client address")
-    return b"".join(b"\r\n" + line for line in lines)
 
 
 def _other_method(method: str) -> bytes:

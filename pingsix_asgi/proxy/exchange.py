@@ -33,18 +33,18 @@ class Exchange:
         "_seen",
         "_step",
         "_watch",
-        "addr",
         "body_read",
         "bytes_in",
         "connect_s",
         "connection",
         "deadline",
         "error",
+        "failures",
         "header_s",
+        "node",
         "response_s",
         "started",
         "status",
-        "statuses",
         "timeouts",
         "touched",
         "upload",
@@ -63,10 +63,10 @@ class Exchange:
         """Seconds from the start to the response head; 0 while there is none."""
         self.response_s = 0.0
         """Seconds from the start to the last byte of the response, or to the failure."""
-        self.addr: list[str] = []
-        """"ip:port" of each node tried, in order."""
-        self.statuses: list[int] = []
-        """What each of them gave: its status, or 502 or 504 for a failure."""
+        self.node = ""
+        """"ip:port" of the node that answered; "" while none has."""
+        self.failures: list[tuple[str, int]] | None = None
+        """"ip:port" of each node that failed before, with 502 or 504."""
         self.bytes_in = 0
         """Bytes received from upstreams, heads included."""
         self.started = monotonic()
@@ -88,6 +88,24 @@ class Exchange:
         self._receive = receive
         self._seen = False
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def addr(self) -> list[str]:
+        """ "ip:port" of each node tried, in order."""
+        failed = [name for name, _ in self.failures or ()]
+        return [*failed, self.node] if self.node else failed
+
+    @property
+    def statuses(self) -> list[int]:
+        """What each node gave: its status, or 502 or 504 for a failure."""
+        failed = [status for _, status in self.failures or ()]
+        return [*failed, self.status] if self.node else failed
+
+    def failed(self, node: str, status: int) -> None:
+        """Note that a node was tried in vain."""
+        if self.failures is None:
+            self.failures = []
+        self.failures.append((node, status))
 
     def wait(self, step: str, seconds: float) -> asyncio.Future[None]:
         """Return a future that is done when woken, or has what ``fail`` was given.

@@ -203,8 +203,7 @@ class Forward:
             self.upstream.finished(node, status=None, error=None, seconds=seconds)
             return True
         self.upstream.finished(node, status=None, error=error, seconds=seconds)
-        exchange.addr.append(node.name)
-        exchange.statuses.append(error.status)
+        exchange.failed(node.name, error.status)
         tried.append(node)
         upstream = self.upstream
         if not repeats or len(tried) > min(upstream.retries, MAX_ATTEMPTS - 1):
@@ -221,8 +220,7 @@ class Forward:
         """Note the answer's head and complete its fields."""
         exchange.header_s = exchange.response_s = monotonic() - exchange.started
         status = ctx.status = exchange.status = connection.status
-        exchange.addr.append(ctx.node.name)
-        exchange.statuses.append(status)
+        exchange.node = ctx.node.name
         server = self._server or connection.server
         if server is not None:
             connection.headers.append((b"server", server))

@@ -82,6 +82,8 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
+        self.pieces: list[bytes] = []
+        """Body bytes that nobody has taken yet."""
         self.expect(is_head=False)
 
     def expect(self, *, is_head: bool, wants_upgrade: bool = False) -> None:
@@ -96,8 +98,8 @@ class ResponseReader:
         """End-to-end fields in order, without Server."""
         self._sink = self.headers
         self.server: bytes | None = None
-        self.pieces: list[bytes] = []
-        """Body bytes that nobody has taken yet."""
+        if self.pieces:
+            self.pieces = []
         self.trailers: RawHeaders | None = None
         self.announces_trailers = False
         self.has_head = False

@@ -8,7 +8,7 @@ import pytest
 
 from pingsix_asgi.context import Request
 from pingsix_asgi.errors import DownstreamError
-from pingsix_asgi.http.forwarding import HOST_PART, Forwarding, Head
+from pingsix_asgi.http.forwarding import HOST_PART, Forwarding, Head, _observed
 from pingsix_asgi.http.framing import CHUNKED, NO_BODY, UNSAID
 
 PEER = "192.0.2.7"
@@ -195,6 +195,10 @@ def test_no_client_and_no_server_address() -> None:
     assert fields[b"x-forwarded-port"] == b"443"
 
 
+def test_a_port_given_as_text() -> None:
+    assert fields_of(build(server=("::1", "9080")))[b"x-forwarded-port"] == b"9080"
+
+
 def test_observations_differ_by_client() -> None:
     forwarding = Forwarding()
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
@@ -206,7 +210,7 @@ def test_many_clients_do_not_fill_memory() -> None:
     forwarding = Forwarding()
     for number in range(3000):
         build(forwarding=forwarding, client=(f"10.0.{number % 256}.{number // 256}", 1))
-    assert len(forwarding._observed) <= 1024
+    assert len(_observed) <= 1024
 
 
 @pytest.mark.parametrize("bad", [b"a\r\nb: c", b"a\nb", b"a\rb", b"a\0b"])
