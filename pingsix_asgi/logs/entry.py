@@ -32,7 +32,7 @@ def default_entry(ctx: Context) -> dict[str, Any]:
     uri = request.path + ("?" + request.query.decode("latin-1") if request.query else "")
     latency = _variable("request_time", ctx) * 1000
     upstream_s = ctx.upstream.response_s if ctx.upstream is not None else None
-    upstream_ms = upstream_s * 1000 if upstream_s is not None else None
+    upstream_ms = round(upstream_s, 3) * 1000 if upstream_s is not None else None
     port = (ctx.scope.get("server") or ("", None))[1]
     netloc = f"{request.host}:{port}" if port else request.host
     return {
