@@ -47,6 +47,7 @@ _KINDS = (
     "consumer_groups",
     "plugin_metadata",
     "ssls",
+    "protos",
     "secrets/vault",
 )
 """In an order in which they can be deleted."""
@@ -75,8 +76,8 @@ class Node(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, name: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, name: str, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Answer)
         self.name = name
         self.received: list[dict[str, Any]] = []
         """What came to ``/collect``: bodies of log plugins."""
