@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from support.conformance import KEY, Bench
-from support.conformance_core import Step, get, put, route, run
+from support.conformance_core import Step, get, put, route, run, take
 
 KINDS = (
     "routes",
@@ -48,19 +48,10 @@ def eleven(bench: Bench) -> Any:
                 "labels": {f"l{number}": "common"}, **target}  # fmt: skip
         steps.append(put(f"routes/{number}", body))
     try:
-        run_kept(bench, steps)
+        take(bench, steps)
         yield
     finally:
         bench.clear()
-
-
-def run_kept(bench: Bench, steps: list[Step]) -> None:
-    """Take steps without cleaning up after them."""
-    from support.conformance_core import Manage, _manage
-
-    for number, step in enumerate(steps, 1):
-        assert isinstance(step, Manage)
-        _manage(bench, step, number)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,7 +129,7 @@ def test_services_by_name_and_label(bench: Bench) -> None:
         for number in ELEVEN
     ]
     try:
-        run_kept(bench, steps)
+        take(bench, steps)
         assert ids(bench, "services?name=1") == ["1", "10", "11"]
         assert ids(bench, "services?label=1") == ["1"]
     finally:

@@ -12,6 +12,9 @@ from support.conformance_core import Step, ask, delete, node, patch, put, route,
 NOT_FOUND: dict[str, Any] = {"status": 404, "text": '{"error_msg":"404 Route Not Found"}\n'}
 
 
+FORM = '--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nopenai\r\n--b--\r\n'
+
+
 def at(name: str, uri: str = "/a", **fields: Any) -> dict[str, Any]:
     """Return a route to one node."""
     return route(uri, upstream=node(name), **fields)
@@ -180,7 +183,7 @@ CASES: dict[str, list[Step]] = {
         hit("B", "/a", method="POST", content="model=openai&x[0]=y",
             headers={"Content-Type": "application/x-www-form-urlencoded"}),
         hit("B", "/a", method="POST", headers={"Content-Type": "multipart/form-data; boundary=b"},
-            content='--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nopenai\r\n--b--\r\n'),
+            content=FORM),
         hit("C", "/a", method="POST", headers={"Content-Type": "application/json"},
             content='{"messages":[{"content":[{"type":"text"},{"type":"image_url"}]}]}'),
         miss("/a", method="POST", headers={"Content-Type": "application/json"},

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
 from support.conformance import KEY, Bench, check
+from support.processes import DEADLINE_S
 
 Expected = dict[str, Any]
 
@@ -53,6 +54,7 @@ class Spread:
     count: int
     judge: Callable[[list[str]], bool]
     options: dict[str, Any] = field(default_factory=dict)
+    eventually: bool = False
 
 
 Step = Manage | Ask | Spread
@@ -123,9 +125,13 @@ def spread(
     judge: Callable[[list[str]], bool],
     *,
     headers: dict[str, str] | None = None,
+    eventually: bool = False,
 ) -> Spread:
-    """GET ``count`` times; ``judge`` sees the names of the nodes ("-" for another answer)."""
-    return Spread(target, count, judge, {"headers": headers or {}})
+    """GET ``count`` times; ``judge`` sees the names of the nodes ("-" for another answer).
+
+    ``eventually``: over and over until it is content.
+    """
+    return Spread(target, count, judge, {"headers": headers or {}}, eventually)
 
 
 def node(*names: str, **fields: Any) -> dict[str, Any]:
@@ -140,24 +146,29 @@ def route(uri: str = "/hello", upstream: Any = ..., **fields: Any) -> dict[str, 
     return {"uri": uri, "upstream": node("A") if upstream is ... else upstream, **fields}
 
 
-def run(bench: Bench, steps: list[Step]) -> None:
-    """Take the steps one after another; what was written is in force before traffic."""
-    is_settled = True
+def run(bench: Bench, steps: Sequence[Step]) -> None:
+    """Take the steps, and everything away again."""
     try:
-        for number, step in enumerate(steps, 1):
-            if isinstance(step, Manage):
-                _manage(bench, step, number)
-                is_settled = is_settled and step.method == "GET"
-                continue
-            if not is_settled:
-                bench.settle()
-                is_settled = True
-            if isinstance(step, Spread):
-                _spread(bench, step, number)
-            else:
-                _ask(bench, step, number)
+        take(bench, steps)
     finally:
         bench.clear()
+
+
+def take(bench: Bench, steps: Sequence[Step]) -> None:
+    """Take the steps one after another; what was written is in force before traffic."""
+    is_settled = True
+    for number, step in enumerate(steps, 1):
+        if isinstance(step, Manage):
+            _manage(bench, step, number)
+            is_settled = is_settled and step.method == "GET"
+            continue
+        if not is_settled:
+            bench.settle()
+            is_settled = True
+        if isinstance(step, Spread):
+            _spread(bench, step, number)
+        else:
+            _ask(bench, step, number)
 
 
 def _manage(bench: Bench, step: Manage, number: int) -> None:
@@ -165,7 +176,7 @@ def _manage(bench: Bench, step: Manage, number: int) -> None:
     if body is not None and not isinstance(body, str):
         body = json.dumps(body)
     url = f"http://127.0.0.1:{bench.admin}/apisix/admin/{bench.filled(step.path)}"
-    with httpx2.Client(timeout=20, trust_env=False) as client:
+    with httpx2.Client(timeout=DEADLINE_S, trust_env=False) as client:
         answer = client.request(step.method, url, content=body, headers=step.headers)
     where = f"step {number}, {step.method} {step.path}"
     check(answer, bench.filled(step.expected), where)
@@ -175,7 +186,7 @@ def _ask(bench: Bench, step: Ask, number: int) -> None:
     expected = bench.filled(step.expected)
     options = bench.filled(step.options)
     where = f"step {number}, {step.method} {step.target}"
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + DEADLINE_S
     for _ in _turns(step):
         try:
             check(bench.send(step.method, step.target, **options), expected, where)
@@ -196,8 +207,13 @@ def _turns(step: Ask) -> Iterator[int]:
 
 
 def _spread(bench: Bench, step: Spread, number: int) -> None:
-    names = []
-    for _ in range(step.count):
-        answer = bench.send("GET", step.target, **bench.filled(step.options))
-        names.append(answer.json()["node"] if answer.status_code == 200 else "-")
-    assert step.judge(names), f"step {number}, GET {step.target}: {''.join(names)}"
+    options = bench.filled(step.options)
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        answers = [bench.send("GET", step.target, **options) for _ in range(step.count)]
+        names = [one.json()["node"] if one.status_code == 200 else "-" for one in answers]
+        if step.judge(names):
+            return
+        is_late = not step.eventually or time.monotonic() > deadline
+        assert not is_late, f"step {number}, GET {step.target}: {''.join(names)}"
+        time.sleep(0.05)
