@@ -14,7 +14,7 @@ from . import load, report
 from .cases import CASES, Case
 from .measure import Options, Run
 
-MEASURES = ("throughput", "latency", "bodies")
+MEASURES = ("throughput", "latency", "bodies", "plugins")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

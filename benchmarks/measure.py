@@ -11,11 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import bodies, load, nginx
-from .cases import Case
+from .alternate import compare
+from .cases import Case, uvicorn
 from .processes import Cores, Server, free_port, python, serving
 
 WARM_UP_S = 1
 BODY_BYTES = 100_000_000
+NO_PLUGIN = "none"
+PLUGIN_ROUTES = (
+    *(NO_PLUGIN, "request-id", "cors", "ip-restriction", "key-auth", "proxy-rewrite"),
+    *("limit-count", "limit-req", "limit-conn", "response-rewrite", "prometheus", "gzip", "echo"),
+)
+"""The routes of apps/plugins.py."""
 FIXED_RATE = 1000
 """Requests/s at which latency is compared: low enough for every case to keep up with."""
 
@@ -41,7 +48,7 @@ class Options:
     seconds: int
     rounds: int
     measures: frozenset[str]
-    """Of "throughput", "latency", "bodies"."""
+    """Of "throughput", "latency", "bodies", "plugins"."""
 
 
 class Run:
@@ -62,6 +69,23 @@ class Run:
                     for case in cases:
                         self._say(f"round {number + 1}/{self._options.rounds}: {case.name}")
                         self._one(case, samples[case.name], small, large)
+                if "plugins" in self._options.measures:
+                    samples |= self._plugins(small)
+        return samples
+
+    def _plugins(self, upstream: Server) -> dict[str, Samples]:
+        """Measure each plugin alone in one process, in turn with a route that has none."""
+        samples = {name: Samples() for name in PLUGIN_ROUTES}
+        case = Case("plugins", "proxy", uvicorn("plugins"))
+        with self._served(case, upstream, f"/{NO_PLUGIN}/") as server:
+            for number in range(self._options.rounds):
+                for name in PLUGIN_ROUTES[1:]:
+                    self._say(f"round {number + 1}/{self._options.rounds}: {name}")
+                    paths = f"/{NO_PLUGIN}/hello", f"/{name}/hello"
+                    found = compare(server, *paths, self._options.seconds)
+                    samples[NO_PLUGIN].add("plugin_cpu_us", found.first_us)
+                    samples[name].add("plugin_cpu_us", found.second_us)
+                    samples[name].add("plugin_ratio", found.ratio)
         return samples
 
     @contextmanager

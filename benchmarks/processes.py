@@ -98,7 +98,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the processor time used so far by the process and its children."""
-        return sum(_ticks(pid) for pid in _tree(self.process.pid)) / os.sysconf("SC_CLK_TCK")
+        return sum(_cpu_seconds(pid) for pid in _tree(self.process.pid))
 
     def forget_peak(self) -> None:
         """Start watching the peak memory from here."""
@@ -156,11 +156,15 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _ticks(pid: int) -> int:
+def _cpu_seconds(pid: int) -> float:
+    """Return what the threads of a process used; in ticks of 10 ms where nothing finer is told."""
+    with contextlib.suppress(OSError):
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
-    return 0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _status(pid: int, name: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import Case
-from .measure import FIXED_RATE, Samples
+from .measure import FIXED_RATE, NO_PLUGIN, PLUGIN_ROUTES, Samples
 
 Results = dict[str, Samples]
 PACKAGES = ("uvicorn", "granian", "uvloop", "httptools", "aiohttp", "httpx2", "fastapi", "zttp")
@@ -67,13 +67,20 @@ BUDGETS = (
         "fastapi, 5 middlewares (uvicorn)",
         2.0,
     ),
+    *(
+        Budget(
+            f"{name} adds at most 8 % of a request without", name, "", 1.08, "plugin_ratio", True
+        )
+        for name in PLUGIN_ROUTES[1:]
+        if name != "echo"  # it changes bodies
+    ),
 )
 
 
 def tables(cases: list[Case], results: Results) -> str:
     """Return the whole report as Markdown."""
     parts = [_throughput(cases, results), _in_process(cases, results), _latency(cases, results)]
-    parts += [_bodies(cases, results), _budgets(results), _failures(results)]
+    parts += [_bodies(cases, results), _plugins(results), _budgets(results), _failures(results)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -218,6 +225,17 @@ def _bodies(cases: list[Case], results: Results) -> str:
 
     heads = ("100 MB body", "down MB/s", "added MB", "up MB/s", "added MB ")
     return _table(heads, _rows(cases, results, "down_mb_s", row))
+
+
+def _plugins(results: Results) -> str:
+    rows = []
+    for name in PLUGIN_ROUTES:
+        cpu_us = _median(results, name, "plugin_cpu_us")
+        if cpu_us is not None:
+            ratio = _median(results, name, "plugin_ratio") or 1.0
+            base_us = _median(results, NO_PLUGIN, "plugin_cpu_us") or 0.0
+            rows.append([name, f"{cpu_us:.1f}", f"{(ratio - 1) * base_us:.1f}", f"{ratio:.3f}"])
+    return _table(("one plugin", "CPU µs", "added µs", "of none"), rows)
 
 
 def _judged(results: Results) -> list[tuple[Budget, float, bool]]:

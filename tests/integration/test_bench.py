@@ -62,6 +62,14 @@ def test_large_bodies_are_measured(tmp_path: Path) -> None:
     assert values["up_mb_s"][0] > 0
 
 
+def test_each_plugin_is_measured_alone(tmp_path: Path) -> None:
+    quick = ("--rounds", "1", "--seconds", "1", "--measure", "plugins")
+    found = bench(tmp_path, "--only", "nginx", *quick)["cases"]
+    assert found["none"]["values"]["plugin_cpu_us"][0] > 0
+    measured = {name for name, case in found.items() if "plugin_ratio" in case["values"]}
+    assert {"request-id", "cors", "key-auth", "limit-count", "prometheus"} < measured
+
+
 @pytest.mark.skipif(find_spec("slowapi") is None, reason="the bench dependencies are not installed")
 def test_the_conventional_stack_does_all_five_things(tmp_path: Path) -> None:
     code = """
