@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ClientGone, RequestError, UpstreamTimeout
 from ..types import Receive
-from ..upstream.node import Timeouts
+from ..upstream.node import Node, Timeouts
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -27,12 +27,12 @@ class Exchange:
     """What one request and its upstream do together; kept in ``ctx.upstream``."""
 
     __slots__ = (
-        "_loop",
         "_pending",
         "_receive",
         "_seen",
         "_step",
         "_watch",
+        "asked",
         "body_read",
         "bytes_in",
         "connect_s",
@@ -41,6 +41,7 @@ class Exchange:
         "error",
         "failures",
         "header_s",
+        "loop",
         "node",
         "response_s",
         "started",
@@ -71,6 +72,8 @@ class Exchange:
         """Bytes received from upstreams, heads included."""
         self.started = monotonic()
         self.timeouts = timeouts
+        self.asked: Node | None = None
+        """The node that was sent the request and is not finished with it."""
         self.connection: Connection | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.error: RequestError | None = None
@@ -82,7 +85,7 @@ class Exchange:
         self.watches_client = True
         """Reading from a client that has nothing to say tells when it leaves."""
         self.upload: asyncio.Task[None] | None = None
-        self._loop = loop
+        self.loop = loop
         self._step = "read"
         self._pending = 0
         self._receive = receive
@@ -112,7 +115,7 @@ class Exchange:
 
         It times out after about ``seconds`` without progress.
         """
-        waiter = self.waiter = self._loop.create_future()
+        waiter = self.waiter = self.loop.create_future()
         if self.error is not None:
             waiter.set_exception(self.error)
         else:
@@ -153,7 +156,7 @@ class Exchange:
         if enforce and now >= self.deadline and self.is_waiting:
             self.fail(UpstreamTimeout(self._step))
         elif self._seen and self._watch is None and self.watches_client and self.body_read:
-            self._watch = self._loop.create_task(
+            self._watch = self.loop.create_task(
                 self._watch_client(), name="pingsix: is the client there"
             )
         self._seen = True

@@ -20,9 +20,9 @@ from ..types import Message, Receive, Send
 from ..upstream.node import Node, Timeouts
 from .connection import Connection
 from .exchange import Exchange
+from .outgoing import Outgoing, read_outgoing
 from .relay import relay
 from .retry import MAX_ATTEMPTS, may_repeat, was_stale
-from .upload import EMPTY_BODY, NO_BODY_AT_ALL, Body, read_body
 
 if TYPE_CHECKING:
     from .pool import Pool
@@ -94,25 +94,28 @@ class Forward:
         answer was had, after it when the answer broke off.
         """
         node: Node = ctx.node
-        if node.is_local:
-            await self.call_local(ctx, receive, send)
+        if node.is_local or ctx.scope["type"] != "http":
+            await self._call_otherwise(ctx, receive, send)
             return
-        if ctx.scope["type"] != "http":
-            from .websocket import bridge  # an extra
-
-            await bridge(self, ctx, receive, send)
-            return
-        head = self.forwarding.head(ctx.request, ctx.scope)
         loop = asyncio.get_running_loop()
         exchange = ctx.upstream = Exchange(self.timeouts, receive, loop)
         ticker: Ticker = node.pool.ticker
         ticker.add(exchange, loop)
         try:
-            body = NO_BODY_AT_ALL
-            if ctx.body or head.length != NO_BODY:
-                body = await self._read_body(ctx, exchange, head, receive)
-            connection = await self.ask(ctx, exchange, head, body, loop)
+            connection = self._ask_at_once(ctx, exchange)
+            failure: UpstreamError | None = None
             if connection is not None:
+                try:
+                    while not connection.ready:
+                        await exchange.wait("read", self.timeouts.read)
+                except UpstreamError as error:
+                    failure = error
+            if connection is None or failure is not None:
+                outgoing = await self._read(ctx, exchange, receive)
+                connection = await self.ask(ctx, exchange, outgoing, failure)
+            if connection is None:
+                receive = outgoing.replayed(receive)
+            else:
                 self.begin_answer(ctx, exchange, connection)
                 if connection.complete and exchange.body_read and not connection.trailers:
                     start, rest = self._whole_answer(ctx, exchange, connection)
@@ -121,65 +124,85 @@ class Forward:
                 else:
                     await self._stream_answer(ctx, exchange, connection, send)
                 return
-        except OSError as failure:  # what servers raise from send (ASGI 2.4)
-            raise ClientGone("client left while it got its answer") from failure
+        except OSError as failed:  # what servers raise from send (ASGI 2.4)
+            raise ClientGone("client left while it got its answer") from failed
         finally:
-            ticker.busy.discard(exchange)
-            exchange.end()
-        await self.call_local(ctx, body.replayed(receive), send)
+            self.end(exchange, ticker)
+        await self.call_local(ctx, receive, send)
 
-    async def _read_body(
-        self, ctx: Context, exchange: Exchange, head: Head, receive: Receive
-    ) -> Body:
+    def _ask_at_once(self, ctx: Context, exchange: Exchange) -> Connection | None:
+        """Send a request without body on a connection that is idle, if there is one."""
+        node: Node = ctx.node
+        head = self.forwarding.head(ctx.request, ctx.scope)
+        if head.length != NO_BODY or ctx.body:
+            return None
+        encoded = self._encode(node, head, b"")
+        connection: Connection | None = node.pool.take(exchange.loop)
+        if connection is not None:
+            self._started(exchange, node)
+            exchange.connection = connection
+            connection.send(exchange, encoded, ctx.request.method == "HEAD")
+        return connection
+
+    def _encode(self, node: Node, head: Head, framing: bytes) -> bytes:
+        if not self._passes_host or not head.parts[HOST_PART]:
+            head.parts[HOST_PART] = self._host(node)
+        return head.encode(framing)
+
+    async def _call_otherwise(self, ctx: Context, receive: Receive, send: Send) -> None:
+        if ctx.node.is_local:
+            await self.call_local(ctx, receive, send)
+        else:
+            from .websocket import bridge  # an extra
+
+            await bridge(self, ctx, receive, send)
+
+    async def _read(self, ctx: Context, exchange: Exchange, receive: Receive) -> Outgoing:
+        """Read as much of the request as goes with its head."""
+        head = self.forwarding.head(ctx.request, ctx.scope)
         if ctx.body:  # kept, or put in place of the client's
             head.length = len(ctx.body)
-        if head.length == 0:
-            return EMPTY_BODY
+        if head.length in (NO_BODY, 0):
+            return Outgoing(head, b"" if head.length else b"\r\ncontent-length: 0")
         exchange.body_read = False
-        body = await read_body(head, receive)
+        outgoing = await read_outgoing(head, receive)
         exchange.body_read = True
-        return body
+        return outgoing
 
     async def ask(
         self,
         ctx: Context,
         exchange: Exchange,
-        head: Head,
-        body: Body,
-        loop: asyncio.AbstractEventLoop,
+        outgoing: Outgoing,
+        failure: UpstreamError | None = None,
     ) -> Connection | None:
-        """Send the request until a node begins to answer; None when the local app is to answer."""
-        tried: list[Node] | None = None
+        """Send the request until a node begins to answer; None when the local app is to answer.
+
+        ``failure`` is what became of an attempt before. Raises UpstreamError when the last failed.
+        """
+        tried: list[Node] = []
         is_fresh = False
         while True:
+            if failure is not None:
+                is_fresh = self._after_failure(ctx, exchange, outgoing, failure, tried)
+                exchange.start_over()
             node: Node = ctx.node
             if node.is_local:
                 return None
-            pool: Pool = node.pool
-            self.upstream.started(node)
             try:
-                if not self._passes_host or not head.parts[HOST_PART]:
-                    head.parts[HOST_PART] = self._host(node)
-                encoded = head.encode(body.framing)
-                connection = None if is_fresh else pool.take(loop)
+                encoded = self._encode(node, outgoing.head, outgoing.framing)
+                self._started(exchange, node)
+                pool: Pool = node.pool
+                connection = None if is_fresh else pool.take(exchange.loop)
                 if connection is None:
                     connection = await self._connect(exchange, pool)
                 exchange.connection = connection
-                if body is NO_BODY_AT_ALL:
-                    connection.send(exchange, encoded, ctx.request.method == "HEAD")
-                else:
-                    body.send(exchange, connection, encoded, ctx.request.method == "HEAD")
+                outgoing.send(exchange, connection, encoded, ctx.request.method == "HEAD")
                 while not connection.ready:
                     await exchange.wait("read", self.timeouts.read)
                 return connection
             except UpstreamError as error:
-                tried = tried or []
-                is_fresh = self._after_failure(ctx, exchange, body, error, tried)
-            except BaseException:
-                seconds = monotonic() - exchange.started
-                self.upstream.finished(node, status=None, error=None, seconds=seconds)
-                raise
-            exchange.start_over()
+                failure = error
 
     async def _connect(self, exchange: Exchange, pool: Pool) -> Connection:
         began = monotonic()
@@ -190,25 +213,29 @@ class Forward:
         return connection
 
     def _after_failure(
-        self, ctx: Context, exchange: Exchange, body: Body, error: UpstreamError, tried: list[Node]
+        self,
+        ctx: Context,
+        exchange: Exchange,
+        outgoing: Outgoing,
+        error: UpstreamError,
+        tried: list[Node],
     ) -> bool:
         """Choose where to try again; return whether on a new connection to the same node.
 
         Raises the error when it is final.
         """
         node: Node = ctx.node
-        seconds = exchange.response_s = monotonic() - exchange.started
-        repeats = may_repeat(error, ctx.request.method, body)
+        repeats = may_repeat(error, ctx.request.method, outgoing)
         if repeats and was_stale(exchange.connection, error):
-            self.upstream.finished(node, status=None, error=None, seconds=seconds)
+            self._finished(exchange)
             return True
-        self.upstream.finished(node, status=None, error=error, seconds=seconds)
+        self._finished(exchange, error=error)
         exchange.failed(node.name, error.status)
         tried.append(node)
         upstream = self.upstream
         if not repeats or len(tried) > min(upstream.retries, MAX_ATTEMPTS - 1):
             raise error
-        if upstream.retry_timeout and seconds > upstream.retry_timeout:
+        if upstream.retry_timeout and exchange.response_s > upstream.retry_timeout:
             raise UpstreamError(f"retry_timeout has passed: {error}", status=502) from error
         try:
             ctx.node = upstream.pick(ctx, tried)
@@ -216,9 +243,30 @@ class Forward:
             raise error from None
         return False
 
+    def _started(self, exchange: Exchange, node: Node) -> None:
+        exchange.asked = node
+        self.upstream.started(node)
+
+    def _finished(
+        self, exchange: Exchange, status: int | None = None, error: UpstreamError | None = None
+    ) -> None:
+        """End what ``_started`` began."""
+        node = exchange.asked
+        if node is not None:
+            exchange.asked = None
+            seconds = exchange.response_s = monotonic() - exchange.started
+            self.upstream.finished(node, status=status, error=error, seconds=seconds)
+
+    def end(self, exchange: Exchange, ticker: Ticker) -> None:
+        """Give back what the exchange still holds, however it ended."""
+        ticker.busy.discard(exchange)
+        if exchange.asked is not None:
+            self._finished(exchange)
+        exchange.end()
+
     def begin_answer(self, ctx: Context, exchange: Exchange, connection: Connection) -> None:
         """Note the answer's head and complete its fields."""
-        exchange.header_s = exchange.response_s = monotonic() - exchange.started
+        exchange.header_s = monotonic() - exchange.started
         status = ctx.status = exchange.status = connection.status
         exchange.node = ctx.node.name
         server = self._server or connection.server
@@ -237,11 +285,10 @@ class Forward:
         body = connection.take()
         if connection.trailers is not None or connection.until_close:
             headers.append((b"content-length", b"%d" % len(body)))
-        exchange.connection = None
-        node.pool.release(connection, exchange.started + exchange.header_s)
-        self.upstream.finished(
-            node, status=connection.status, error=None, seconds=exchange.header_s
-        )
+        exchange.asked = exchange.connection = None
+        seconds = exchange.response_s = exchange.header_s
+        node.pool.release(connection, exchange.started + seconds)
+        self.upstream.finished(node, status=connection.status, error=None, seconds=seconds)
         return (
             {"type": "http.response.start", "status": connection.status, "headers": headers},
             {"type": "http.response.body", "body": body, "more_body": False},
@@ -262,12 +309,11 @@ class Forward:
             error = failure
             raise
         finally:
-            self.answered(ctx, exchange, error)
+            self.answered(exchange, error)
 
-    def answered(self, ctx: Context, exchange: Exchange, error: UpstreamError | None) -> None:
+    def answered(self, exchange: Exchange, error: UpstreamError | None) -> None:
         """Note that a streamed answer is over, by ``error`` or not."""
-        seconds = exchange.response_s = monotonic() - exchange.started
-        self.upstream.finished(ctx.node, status=exchange.status, error=error, seconds=seconds)
+        self._finished(exchange, exchange.status, error)
 
     async def call_local(self, ctx: Context, receive: Receive, send: Send) -> None:
         """Let the wrapped app answer in place of a node."""

@@ -11,7 +11,7 @@ from ..errors import ConnectError, UpstreamError, UpstreamProtocolError, Upstrea
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .upload import Body
+    from .outgoing import Outgoing
 
 MAX_ATTEMPTS: Final = 16
 """Bound on attempts whatever ``retries`` says. Source: pingora.max_retries."""
@@ -19,14 +19,14 @@ MAX_ATTEMPTS: Final = 16
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
-def may_repeat(error: UpstreamError, method: str, body: Body) -> bool:
+def may_repeat(error: UpstreamError, method: str, request: Outgoing) -> bool:
     """Tell whether the request may be sent again: nothing was sent, or sending twice is harmless
     and all of the body is still at hand."""
     if isinstance(error, ConnectError):
         return True
     if isinstance(error, UpstreamTimeout) and error.step == "connect":
         return True
-    return method in _IDEMPOTENT and not body.consumed
+    return method in _IDEMPOTENT and not request.consumed
 
 
 def was_stale(connection: Connection | None, error: UpstreamError) -> bool:

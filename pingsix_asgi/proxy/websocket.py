@@ -21,8 +21,8 @@ from ..http.framing import NO_BODY, TOKEN
 from ..types import Message, Receive, Scope, Send
 from .connection import HIGH_WATER, Connection
 from .exchange import Exchange
+from .outgoing import Outgoing
 from .relay import relay
-from .upload import Body
 
 try:
     from websockets.frames import Frame, Opcode
@@ -53,15 +53,14 @@ async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -
     """
     if (await receive())["type"] != "websocket.connect":
         return
-    head = forward.forwarding.head(ctx.request, ctx.scope)
-    handshake = Handshake(head, ctx.scope)
+    handshake = Handshake(forward.forwarding.head(ctx.request, ctx.scope), ctx.scope)
     loop = asyncio.get_running_loop()
     exchange = ctx.upstream = Exchange(forward.timeouts, receive, loop)
     exchange.watches_client = False
     ticker = ctx.node.pool.ticker
     ticker.add(exchange, loop)
     try:
-        connection = await forward.ask(ctx, exchange, head, handshake, loop)
+        connection = await forward.ask(ctx, exchange, handshake)
         if connection is None:
             await forward.call_local(ctx, handshake.replayed(receive), send)
             return
@@ -74,13 +73,12 @@ async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -
             else:
                 await _refuse(ctx, exchange, connection, send)
         finally:
-            forward.answered(ctx, exchange, error)
+            forward.answered(exchange, error)
     finally:
-        ticker.busy.discard(exchange)
-        exchange.end()
+        forward.end(exchange, ticker)
 
 
-class Handshake(Body):
+class Handshake(Outgoing):
     """The opening handshake with a node, in place of a request body."""
 
     __slots__ = ("_accept", "_offered")
@@ -100,7 +98,7 @@ class Handshake(Body):
         ]
         if offered:
             fields.append(b"sec-websocket-protocol: " + b", ".join(offered))
-        super().__init__(b"".join(b"\r\n" + field for field in fields))
+        super().__init__(head, b"".join(b"\r\n" + field for field in fields))
         head.length = NO_BODY
         _drop_handshake_fields(head.parts)
 

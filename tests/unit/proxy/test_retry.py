@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pingsix_asgi.errors import ConnectError, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from pingsix_asgi.http.forwarding import Head
+from pingsix_asgi.proxy.outgoing import Outgoing
 from pingsix_asgi.proxy.retry import may_repeat
-from pingsix_asgi.proxy.upload import Body
 
 BROKEN = UpstreamProtocolError("broken")
 
@@ -32,6 +33,6 @@ BROKEN = UpstreamProtocolError("broken")
     ],
 )
 def test_rules(error: UpstreamError, method: str, consumed: bool, expected: bool) -> None:
-    body = Body(b"", b"x")
-    body.consumed = consumed
-    assert may_repeat(error, method, body) is expected
+    request = Outgoing(Head([], 1), b"", b"x")
+    request.consumed = consumed
+    assert may_repeat(error, method, request) is expected

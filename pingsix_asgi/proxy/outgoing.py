@@ -1,4 +1,4 @@
-"""The request's body on its way to a node.
+"""A request on its way to a node: its head, and what is known of its body.
 
 A body whose first message is all of it is sent together with the head, framed by its own length,
 and can be sent again. Any other is streamed by a task of its own, so that an early response is seen
@@ -32,24 +32,26 @@ _CHUNKED_FIELD: Final = b"\r\ntransfer-encoding: chunked"
 _EXPECT_FIELD: Final = b"\r\nexpect: 100-continue"
 
 
-class Body:
-    """A request body: what was read of it, and how to go on."""
+class Outgoing:
+    """A request: its head, what was read of its body, and how to go on."""
 
-    __slots__ = ("_left", "_receive", "_waits", "consumed", "first", "framing")
+    __slots__ = ("_left", "_receive", "_waits", "consumed", "first", "framing", "head")
 
     def __init__(
         self,
-        framing: bytes,
+        head: Head,
+        framing: bytes = b"",
         first: bytes = b"",
         *,
         receive: Receive | None = None,
         left: int = 0,
         waits: bool = False,
     ) -> None:
+        self.head = head
         self.framing = framing
-        """The field that frames it, with the line break before it."""
+        """The field that frames the body, with the line break before it."""
         self.first = first
-        """What was read already."""
+        """What was read of the body already."""
         self.consumed = False
         """Some of it was passed on and is gone: the request cannot be sent again."""
         self._receive = receive
@@ -129,31 +131,28 @@ class Body:
             connection.write(b"0\r\n\r\n")
 
 
-NO_BODY_AT_ALL: Final = Body(b"")
-EMPTY_BODY: Final = Body(b"\r\ncontent-length: 0")
-
-
-async def read_body(head: Head, receive: Receive) -> Body:
+async def read_outgoing(head: Head, receive: Receive) -> Outgoing:
     """Read the first message of a request's body, or nothing yet if the client waits for a 100.
 
     Raises ClientGone, DownstreamError.
     """
     length = head.length
     if head.expects_continue and length != UNSAID:
-        return Body(_framing(length) + _EXPECT_FIELD, receive=receive, left=length, waits=True)
+        framing = _framing(length) + _EXPECT_FIELD
+        return Outgoing(head, framing, receive=receive, left=length, waits=True)
     message = await receive()
     if message["type"] != "http.request":
         raise ClientGone("client left while sending its request")
     first = message.get("body", b"")
     if not message.get("more_body", False) or len(first) == length:
         if not first and length == UNSAID:
-            return NO_BODY_AT_ALL
-        return Body(_framing(len(first)), first)
+            return Outgoing(head)
+        return Outgoing(head, _framing(len(first)), first)
     if length == UNSAID:
         length = CHUNKED
     if 0 <= length < len(first):
         raise DownstreamError("body and content-length differ")
-    return Body(_framing(length), first, receive=receive, left=length)
+    return Outgoing(head, _framing(length), first, receive=receive, left=length)
 
 
 def _framing(length: int) -> bytes:
