@@ -240,7 +240,7 @@ async def test_refusals(
         ("routes", {"upstream": UPSTREAM}),
         ("routes", {"uri": "/"}),
         ("routes", {**ROUTE, "vars": [["a"]]}),
-        ("routes", {"uri": "no-slash-{", "upstream": UPSTREAM}),
+        ("routes", {"uri": "/no-end-{", "upstream": UPSTREAM}),
         ("upstreams", {"nodes": {"127.0.0.1:99999": 1}}),
         ("upstreams", {**UPSTREAM, "type": "nope"}),
         ("services", {"hosts": [1]}),

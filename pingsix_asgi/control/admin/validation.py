@@ -50,9 +50,10 @@ def check_resource(kind: str, id: str, document: JSON, registry: Registry) -> st
 
 def _text(kind: str, document: JSON, error: SchemaError) -> str:
     message, path = error.message, error.path.split(".")
-    if path[0] == "plugins" and len(path) == 2:
-        conf = document["plugins"][path[1]]
-        if not isinstance(conf, dict):
+    plugins = document.get("plugins") if isinstance(document, dict) else None
+    if path[0] == "plugins" and len(path) == 2 and isinstance(plugins, dict):
+        conf = plugins.get(path[1])
+        if conf is not None and not isinstance(conf, dict):
             message = f"invalid plugin conf {json.dumps(conf)} for plugin [{path[1]}]"
     if kind in ("consumers", "credentials") and message.startswith(_OF_PLUGINS):
         return f"invalid plugins configuration: {message}"

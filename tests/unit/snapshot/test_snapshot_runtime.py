@@ -16,6 +16,7 @@ from pingsix_asgi.snapshot.check import check_document
 from pingsix_asgi.snapshot.diff import changed, gone, is_same
 from pingsix_asgi.snapshot.resolve import Resolved
 from pingsix_asgi.snapshot.runtime import Runtime
+from pingsix_asgi.snapshot.state import State
 from pingsix_asgi.types import JSON
 from pingsix_asgi.upstream.upstream import Upstream
 from support.gateway import Gateway
@@ -147,7 +148,7 @@ async def test_old_snapshots_are_forgotten() -> None:
     for number in range(3):
         await gateway.publish(routes={"1": {"uri": f"/{number}", "upstream": NODE}})
     gc.collect()
-    states = [o for o in gc.get_objects() if type(o).__name__ == "State"]
+    states = [o for o in gc.get_objects() if type(o) is State]
     mine = [s for s in states if "1" in s.documents.get("routes", {})]
     assert len([s for s in mine if s.documents["routes"]["1"].get("upstream") is NODE]) == 1
 
