@@ -33,6 +33,13 @@ def body_field(name: str) -> bool:
     return name.startswith(("post_arg_", "post_arg."))
 
 
+def check_body_field(name: str) -> None:
+    """Refuse ``post_arg.`` with a path that cannot be followed. Raises ValueError."""
+    path = name.removeprefix("post_arg.")
+    if path != name and any(mark in path for mark in ("[", "*", "..")):
+        compile_path(path)
+
+
 def _request_body(ctx: Context) -> str | None:
     return None if ctx.body is None else text(ctx.body)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..http.addresses import AddressSet
 from ..types import JSON
+from .body import check_body_field
 from .regex import compile_regex
 from .variables import getter
 
@@ -126,6 +127,10 @@ def _leaf(rule: list[JSON], aliases: Mapping[str, str]) -> Predicate:
         raise ValueError("invalid expression")
     if not _is_operator(operator, aliases):
         raise ValueError(f"invalid operator '{operator}'")
+    try:
+        check_body_field(name)
+    except ValueError as error:
+        raise ValueError(f"invalid expression: {error}") from None
     lowered = operator.lower()
     test = _OPERATORS[aliases.get(lowered, lowered)](value)
     read = getter(name)

@@ -19,7 +19,7 @@ from ..plugin.base import Plugin, PluginConf
 from ..plugin.layer import Faults, compile_step, find_plugin, parse_consumer_conf
 from ..plugin.registry import Registry
 from ..secrets.references import Unresolved
-from ..tls.contexts import check_ssl
+from ..tls.contexts import check_client_pair, check_ssl
 from ..types import JSON
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
@@ -135,9 +135,10 @@ class Compiler:
     def _upstream(
         self, model: UpstreamModel, key: str, path: str, faults: Faults
     ) -> Upstream | None:
-        if self._gateway is None:
-            return None
         try:
+            check_client_pair(model)
+            if self._gateway is None:
+                return None
             return self._gateway.compile_upstream(model, key)
         except SchemaError as error:
             faults.add(error.message, ".".join(part for part in (path, error.path) if part))

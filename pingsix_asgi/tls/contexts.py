@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import SchemaError
 from ..model.ssl import SSL
+from ..model.upstream import Upstream
 
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 """What can be spoken: OpenSSL 3 refuses older versions as insecure."""
@@ -70,6 +71,15 @@ def check_ssl(resource: SSL) -> None:
         return
     for path, cert, key in _pairs(resource):
         load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), cert, key, path)
+
+
+def check_client_pair(upstream: Upstream) -> None:
+    """Load what an upstream shows to its nodes. Raises SchemaError naming the field."""
+    tls = upstream.tls
+    if tls is None or tls.client_cert is None or tls.client_key is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    load_pair(context, tls.client_cert, tls.client_key, "tls.client_cert")
 
 
 def load_pair(context: ssl.SSLContext, cert: str, key: str, path: str = "cert") -> None:

@@ -172,6 +172,10 @@ REFUSED: list[Step] = [
             "failed to validate the 'vars' expression: invalid operator '='"),
     refused("routes/1", route(vars=[["uri", "nothing", "x"]]),
             "failed to validate the 'vars' expression: invalid operator 'nothing'"),
+    refused("routes/1", route(vars=["http_x", "~*", "y"]), "failed to validate the 'vars' "
+            "expression: rule should be wrapped inside brackets"),
+    admin("PUT", "routes/1", route(vars=[["post_arg.a[.b[*].c", "has", "x"]]), status=400,
+          like="failed to validate the 'vars' expression: invalid expression"),
     refused("routes/1", {**route(), "surprise": 1},
             "invalid configuration: additional properties forbidden, found surprise"),
     refused("routes/1", route(plugins={"nope": {}}), "unknown plugin [nope]"),

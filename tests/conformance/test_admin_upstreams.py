@@ -182,6 +182,12 @@ REFUSED: list[list[Step]] = [
     invalid("timeout", 'property "send" is required', upstream(timeout={"connect": 1, "read": 1})),
     invalid("timeout.read", "expected 0 to be strictly greater than 0",
             upstream(timeout={"connect": 1, "send": 1, "read": 0})),
+    both(upstream(upstream_host=None, pass_host="rewrite"),
+         "`upstream_host` can't be empty when `pass_host` is `rewrite`"),
+    invalid("tls", 'property "client_key" is required when "client_cert" is set',
+            upstream(scheme="https", tls={"client_cert": "x" * 128})),
+    invalid("tls.client_cert", "string too short, expected at least 128, got 1",
+            upstream(scheme="https", tls={"client_cert": "x", "client_key": "y" * 128})),
     invalid("keepalive_pool.size", "expected 0 to be at least 1",
             upstream(keepalive_pool={"size": 0})),
     invalid("labels", 'failed to validate env (matching ".*"): '
@@ -244,3 +250,10 @@ def test_checks_are_kept_as_sent(bench: Bench, name: str) -> None:
         bench,
         [put("upstreams/1", body, has={"value": body}), put("routes/1", route(upstream=body))],
     )
+
+
+def test_client_certificates_are_looked_at(bench: Bench) -> None:
+    tls = {"client_cert": "x" * 128, "client_key": "y" * 128}
+    answer = bench.put("upstreams/1", upstream(scheme="https", tls=tls))
+    assert answer.status_code == 400
+    assert answer.json()["error_msg"].startswith("failed to parse cert")
