@@ -118,11 +118,6 @@ class Connection(ResponseReader, asyncio.Protocol):
             if not self.closed:
                 self._transport.resume_reading()
 
-    @property
-    def is_reusable(self) -> bool:
-        """The response ended where it said, and both sides want to go on."""
-        return self.complete and self.keep_alive and not self.closed and not self.write_paused
-
     def close(self) -> None:
         """Close in order, sending what is written."""
         if not self.closed:

@@ -139,7 +139,8 @@ class Forward:
         encoded = self._encode(node, head, b"")
         connection: Connection | None = node.pool.take(exchange.loop)
         if connection is not None:
-            self._started(exchange, node)
+            self.upstream.started(node)
+            exchange.asked = node
             exchange.connection = connection
             connection.send(exchange, encoded, ctx.request.method == "HEAD")
         return connection

@@ -78,6 +78,8 @@ class Pool:
         "_idle",
         "_loop",
         "_max",
+        "_max_idle",
+        "_max_requests",
         "_open",
         "_retired",
         "_ssl",
@@ -93,6 +95,8 @@ class Pool:
         self.key = key
         self.ticker = ticker if ticker is not None else Ticker()
         self._max = max_connections
+        self._max_requests = key.keepalive.max_requests
+        self._max_idle = key.keepalive.size
         self._ssl = None if key.tls is None else client_context(key.tls)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: list[Connection] = []
@@ -133,10 +137,13 @@ class Pool:
 
     def release(self, connection: Connection, now: float | None = None) -> None:
         """Take a connection back after its exchange; close it unless it can serve another."""
-        if (
-            not connection.is_reusable
-            or connection.requests >= self.key.keepalive.max_requests
-            or self._retired
+        if not (
+            connection.complete
+            and connection.keep_alive
+            and not connection.closed
+            and not connection.write_paused
+            and connection.requests < self._max_requests
+            and not self._retired
         ):
             connection.close()
             return
@@ -262,13 +269,13 @@ class Pool:
 
     def _keep(self, connection: Connection, now: float) -> None:
         """Keep a connection for the next request; the one idle longest goes if there are many."""
-        keepalive = self.key.keepalive
         connection.idle_since = now
         self._idle.append(connection)
-        if len(self._idle) > keepalive.size:
+        if len(self._idle) > self._max_idle:
             self._idle.pop(0).close()
-        if self._sweeper is None and keepalive.idle_timeout_s > 0 and self._loop is not None:
-            self._sweeper = self._loop.call_later(keepalive.idle_timeout_s, self._sweep)
+        limit = self.key.keepalive.idle_timeout_s
+        if self._sweeper is None and limit > 0 and self._loop is not None:
+            self._sweeper = self._loop.call_later(limit, self._sweep)
 
     def _hand_over(self, connection: Connection) -> bool:
         """Give a free connection to the request that has waited longest."""
