@@ -24,7 +24,7 @@ NONE = "object matches none of the required"
 LIMIT = {"count": 2, "time_window": 60, "rejected_code": 503, "key": "remote_addr"}
 PLUGINS = {"plugins": {"limit-count": LIMIT}}
 UPSTREAM = {"type": "roundrobin", "nodes": {"127.0.0.1:8080": 1}}
-BROKEN = {"plugins": {"api-breaker": {}}}
+BROKEN: dict[str, Any] = {"plugins": {"api-breaker": {}}}
 BROKEN_ERROR = (
     "failed to check the configuration of plugin api-breaker err: "
     'property "break_response_code" is required'

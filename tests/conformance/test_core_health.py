@@ -107,7 +107,7 @@ def test_changes_below_a_route_reach_it(bench: Bench) -> None:
 
 
 def test_a_resource_with_a_ttl_goes_away(bench: Bench) -> None:
-    steps = [
+    steps: list[Step] = [
         put("routes/1?ttl=1", route("/a")),
         ask("/a"),
         ask("/a", eventually=True, status=404),
