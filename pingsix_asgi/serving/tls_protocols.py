@@ -37,29 +37,10 @@ def _with_own_app(base: type[Any], make_app: MakeApp) -> type[asyncio.Protocol]:
 
 
 def _by_alpn(make_app: MakeApp) -> type[asyncio.Protocol]:
-    from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
-    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
-    from uvicorn.protocols.http.zttp_impl import ZttpProtocol
+    from .zttp_protocol import SwitchingProtocol
 
-    classes = {
-        True: _with_own_app(ZttpH2Protocol, make_app),
-        False: _with_own_app(ZttpProtocol, make_app),
-    }
-
-    class ByALPN(AutoZttpProtocol):
-        """HTTP/2 or HTTP/1.1, as the handshake settled."""
-
-        def _switch(self, http2: bool, initial_data: bytes = b"") -> None:
-            make: Any = classes[http2]
-            protocol = make(
-                config=self.config,
-                server_state=self.server_state,
-                app_state=self.app_state,
-                _loop=self.loop,
-            )
-            self.transport.set_protocol(protocol)
-            protocol.connection_made(self.transport)
-            if initial_data:
-                protocol.data_received(initial_data)
+    class ByALPN(SwitchingProtocol):
+        http1 = _with_own_app(SwitchingProtocol.http1, make_app)
+        http2 = _with_own_app(SwitchingProtocol.http2, make_app)
 
     return ByALPN

@@ -75,8 +75,12 @@ class UvicornHost(uvicorn.Server):
                 ssl_context_factory=(lambda *_: tls.context) if tls is not None else None,
             )
         )
+        self.config.load()
+        if http2:
+            from .zttp_protocol import SwitchingProtocol
+
+            self.config.http_protocol_class = SwitchingProtocol
         if tls is not None:
-            self.config.load()
             use_connection_apps(self.config, tls.make_app)
         self._socket = sock
         self._ready = asyncio.Event()
