@@ -101,7 +101,7 @@ class Status:
             return None
         if store is not None and not store.is_connected:
             return "configuration sync is stale" if self.is_stale else f"{self.source} disconnected"
-        if self.errors or self.rejected:
+        if self._is_candidate_bad():
             return "latest configuration candidate is invalid"
         if store is not None and store.awaits_publish:
             return "awaiting publish after reconnect"
@@ -116,8 +116,7 @@ class Status:
         if store is not None and store.last_contact is not None:
             age = round(self.clock.monotonic() - store.last_contact, 3)
         observed = store.revision if store is not None else self.revision
-        invalid = bool(self.errors or self.rejected)
-        kind = "candidate_invalid" if invalid else None
+        kind = "candidate_invalid" if self._is_candidate_bad() else None
         return {
             "initialized": self.revision is not None,
             "ready": self.not_ready() is None,
@@ -138,6 +137,11 @@ class Status:
                 for e in self.errors
             ],
         }
+
+    def _is_candidate_bad(self) -> bool:
+        """Tell whether what was read last is not, or not all, in force."""
+        failed = self.store is not None and self.store.is_connected and self.store.last_error
+        return bool(self.errors or self.rejected or failed)
 
     def _last_error(self) -> str | None:
         return self.rejected or (str(self.errors[0]) if self.errors else None)

@@ -117,6 +117,11 @@ def _no_discovery_args(value: JSON) -> JSON:
     return None
 
 
+def _service(value: str) -> str:
+    split_node(value)
+    return value
+
+
 def _no_cert_id(value: JSON) -> JSON:
     if value is not None:
         raise ValueError("not supported: give client_cert and client_key")
@@ -165,7 +170,9 @@ class Upstream(Resource):
         "roundrobin"
     )
     nodes: Annotated[Many[Node], BeforeValidator(_node_list)] | None = None
-    service_name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    service_name: (
+        Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_service)] | None
+    ) = None
     discovery_type: Annotated[Literal["dns"], BeforeValidator(_only_dns)] | None = None
     discovery_args: Annotated[None, BeforeValidator(_no_discovery_args)] = None
     hash_on: Annotated[

@@ -116,11 +116,12 @@ class References:
             if name in down:
                 raise Unreachable(f"{name} did not answer")
             self._found[reference] = self._last[reference] = await manager.fetch(parts[2])
-        except SourceError as error:
+        except Exception as error:  # whatever a manager raises, the others' secrets go live
             if isinstance(error, Unreachable):
                 down.add(name)
             kept = ", its last value is kept" if reference in self._last else ""
-            logger.warning("cannot resolve %s%s: %s", reference, kept, error)
+            why = error if isinstance(error, SourceError) else type(error).__name__
+            logger.warning("cannot resolve %s%s: %s", reference, kept, why)
             self._missing[reference] = True
 
     def _from_environment(self, rest: str) -> str | None:

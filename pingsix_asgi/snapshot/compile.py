@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from ..errors import SchemaError
@@ -26,6 +27,8 @@ from ..upstream.upstream import Upstream
 from .diff import is_same
 from .host import Gateway, PluginHost
 from .parts import NO_PLUGINS, NO_TESTS, Entry, Part, PluginSet, compile_tests
+
+logger = logging.getLogger("pingsix_asgi.snapshot")
 
 _OWN_METADATA_FIELDS = ("id", "create_time", "update_time")
 
@@ -54,11 +57,16 @@ class Compiler:
 
         ``before`` is what the resource was until now; its unchanged plugin instances are used on.
         """
-        parsed = parse_document(kind, id, document)
-        if isinstance(parsed, list):
-            return parsed
         faults = Faults(kind, id)
-        part = self._part(f"{kind}/{id}", document, parsed, before, faults)
+        try:
+            parsed = parse_document(kind, id, document)
+            if isinstance(parsed, list):
+                return parsed
+            part = self._part(f"{kind}/{id}", document, parsed, before, faults)
+        except Exception as error:  # one document must never keep all others from being published
+            logger.exception("%s/%s could not be compiled", kind, id)
+            faults.add(f"{type(error).__name__}: {error}")
+            return faults.errors
         return faults.errors or part
 
     def _part(

@@ -153,3 +153,13 @@ async def test_other_paths_and_head(status: Status) -> None:
     head = await client.request("HEAD", "/status")
     assert (head.status, head.body) == (200, b"")
     assert head.header("content-length") == str(len(json.dumps({"status": "ok"})))
+
+
+async def test_a_configuration_that_cannot_be_published_is_told(status: Status) -> None:
+    status.published(7, {"routes": 1}, ())
+    assert status.store is not None
+    status.store.last_error = "ValueError: x"
+    assert (await ready(status))[0] == 200
+    report = status.report()
+    assert (report["degraded"], report["error_kind"]) == (True, "candidate_invalid")
+    assert report["last_error"] == "ValueError: x"

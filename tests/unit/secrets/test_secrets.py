@@ -17,6 +17,7 @@ from pingsix_asgi.plugin.registry import Registry
 from pingsix_asgi.secrets.fields import encrypt, redact, restore
 from pingsix_asgi.secrets.keyring import DecryptionError, Keyring
 from pingsix_asgi.secrets.references import References
+from pingsix_asgi.secrets.vault import Vault
 
 
 class Secretive(Plugin):
@@ -157,3 +158,30 @@ async def test_references_are_resolved_cached_and_left_as_text_when_missing() ->
 async def test_a_document_without_references_is_returned_itself() -> None:
     document = {"a": ["$not a reference", 1]}
     assert await References({}).resolve(document, {}) is document
+
+
+async def test_whatever_a_manager_raises_costs_only_its_own_secret() -> None:
+    class Broken(FakeManager):
+        async def fetch(self, path: str) -> str:
+            raise RuntimeError("a bug")
+
+    managers: Any = {"vault/1": Broken(), "vault/2": FakeManager()}
+    document = {"a": "$secret://vault/1/x/y", "b": "$secret://vault/2/x/y"}
+    found = await References({}, FakeClock()).resolve(document, managers)
+    assert found == {"a": "$secret://vault/1/x/y", "b": "value of x/y"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "token", "path"),
+    [
+        ("http://127.0.0.1:99999", "t", "jack/key"),
+        ("http://[::1", "t", "jack/key"),
+        ("http://127.0.0.1:9", "t\N{SNOWMAN}", "jack/key"),
+        ("http://127.0.0.1:9", "t", "ja\x00ck/key"),
+    ],
+)
+async def test_a_vault_that_cannot_be_asked_is_a_source_error(
+    uri: str, token: str, path: str
+) -> None:
+    with pytest.raises(SourceError, match="vault"):
+        await Vault(uri=uri, prefix="kv", token=token).fetch(path)

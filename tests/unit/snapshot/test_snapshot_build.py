@@ -343,3 +343,26 @@ async def test_a_request_keeps_the_snapshot_it_started_with() -> None:
     await gateway.publish(routes={})
     assert before.router.entries["1"] is entry
     assert not gateway.snapshot.router.entries
+
+
+async def test_a_document_that_breaks_the_compiler_is_its_own_fault(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(self: Compiler, key: str, *rest: Any) -> Any:
+        if key == "routes/bad":
+            raise ZeroDivisionError("by chance")
+        return part(self, key, *rest)
+
+    part = Compiler._part
+    monkeypatch.setattr(Compiler, "_part", breaking)
+    errors = await gateway.publish(routes={"bad": route("/bad"), "good": route("/good")})
+    assert [(error.id, error.message) for error in errors] == [
+        ("bad", "ZeroDivisionError: by chance")
+    ]
+    assert list(gateway.snapshot.router.entries) == ["good"]
+
+
+async def test_a_service_name_that_is_no_name_is_refused(gateway: Gateway) -> None:
+    upstreams = {"1": {"service_name": "[a", "discovery_type": "dns"}, "2": NODE}
+    errors = await gateway.publish(upstreams=upstreams)
+    assert [(error.id, error.path) for error in errors] == [("1", "service_name")]
