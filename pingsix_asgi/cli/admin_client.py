@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -38,11 +38,16 @@ Documents = dict[str, dict[str, dict[str, Any]]]
 
 
 class AdminError(ConfigError):
-    """The Admin API cannot be reached, or refused; ``status`` is 0 without an answer."""
+    """The Admin API cannot be reached, or refused; ``status`` is 0 without an answer.
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    ``errors`` are those it lists one by one when it has judged a whole configuration.
+    """
+
+    def __init__(
+        self, message: str, status: int = 0, errors: Sequence[dict[str, Any]] = ()
+    ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.errors = status, errors
 
 
 class AdminClient:
@@ -94,6 +99,10 @@ class AdminClient:
             if error.status != 404:
                 raise
 
+    def validate(self, sections: dict[str, Any]) -> None:
+        """Have a configuration judged, changing nothing."""
+        self._send("POST", "configs/validate", sections)
+
     def _list(self, kind: str, path: str) -> dict[str, dict[str, Any]]:
         try:
             entries = self._send("GET", path).get("list") or []
@@ -121,7 +130,9 @@ class AdminClient:
             told = found if isinstance(found, dict) else {}
             text = told.get("description") or told.get("error_msg") or told.get("message")
             text = text or f"answered {answer.status_code}"
-            raise AdminError(f"{method} {path}: {text}", answer.status_code)
+            listed = told.get("errors")
+            errors = [one for one in listed if isinstance(one, dict)] if listed else ()
+            raise AdminError(f"{method} {path}: {text}", answer.status_code, errors)
         if not isinstance(found, dict):
             raise AdminError(f"{method} {path}: not the answer of an Admin API")
         return found

@@ -11,6 +11,14 @@ from ..plugin.registry import Registry
 from .admin_client import ORDER, AdminClient, AdminError, add_options, client_of
 from .configuration import read_resources
 from .difference import Change, changes
+from .judge import judge
+
+_REFUSALS = (400, 404, 409)
+_CLASHES = (
+    (("consumers", "credentials"), "duplicate key found with consumer: "),
+    (("global_rules",), "already exists in global rule with id "),
+)
+"""How the Admin API names what holds a name that must not be there twice."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,7 +27,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "apply",
         help="make a store equal to a file",
         description="Create, update and delete resources through the Admin API until those of the "
-        "kinds the file has sections for are what the file says. Prints what was changed.",
+        "kinds the file has sections for are what the file says. Prints what was changed. Nothing "
+        "is changed when anything in the file is invalid.",
     )
     add_file_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="print it, change nothing")
@@ -55,12 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
 def plan(
     client: AdminClient, arguments: argparse.Namespace, *, rewrite: bool = False
 ) -> list[Change]:
-    """Return what is to be done. Raises ConfigError."""
+    """Return what is to be done. Raises ConfigError, InvalidConfig for faults of the file."""
     wanted, sections = read_resources(arguments.file)
     if arguments.prune_all:
         sections = set(ORDER)
         wanted = {kind: wanted.get(kind, {}) for kind in ORDER}
     current = client.documents([kind for kind in ORDER if kind in sections])
+    judge(client, current, wanted, is_pruned=not arguments.no_prune)
     found = changes(current, wanted, rewrite=rewrite)
     if arguments.no_prune:
         found = [change for change in found if change.sign != "-"]
@@ -83,28 +93,83 @@ def _goes_along(change: Change, consumers: set[str]) -> bool:
 
 
 def _carry_out(client: AdminClient, found: Sequence[Change]) -> None:
-    """Do everything; what is refused is tried again as long as anything else succeeds.
+    """Write everything, then delete: as long as a write is refused, nothing is deleted.
 
-    A name that moves from one resource to another is free only when the first has let go of it.
+    But for a deletion that a refusal asks for: a key or a plugin that moves from a resource that is
+    to go is free only when that has let go of it.
     """
-    left = list(found)
+    done: list[Change] = []
+    refused: list[tuple[Change, AdminError]] = []
+    writes = [change for change in found if change.sign != "-"]
+    deletions = [change for change in found if change.sign == "-"]
+    try:
+        refused = _try_all(client, writes, done)
+        while refused and (holders := _holders(refused, deletions, done)):
+            if _try_all(client, holders, done):
+                break
+            refused = _try_all(client, [change for change, _ in refused], done)
+        if not refused:
+            refused = _try_all(client, [one for one in deletions if one not in done], done)
+    finally:
+        _sum_up(found, done, refused)
+    if refused:
+        lines = [f"{change.kind}/{change.id}: {error}" for change, error in refused]
+        raise ConfigError("\n".join(lines))
+
+
+def _try_all(
+    client: AdminClient, changes: Sequence[Change], done: list[Change]
+) -> list[tuple[Change, AdminError]]:
+    """Do what is not refused, again and again as long as anything succeeds; return the rest."""
+    left = list(changes)
     while left:
         refused: list[tuple[Change, AdminError]] = []
         for change in left:
             try:
                 _do(client, change)
             except AdminError as error:
-                if error.status != 400:
+                if error.status not in _REFUSALS:
                     raise
                 refused.append((change, error))
             else:
+                done.append(change)
                 print_changes([change])
         if len(refused) == len(left):
-            lines = [f"{change.kind}/{change.id}: {error}" for change, error in refused]
-            raise ConfigError("\n".join(lines))
+            return refused
         left = [change for change, _ in refused]
-    counts = [sum(change.sign in signs for change in found) for signs in ("+", "~=", "-")]
-    sys.stdout.write("{} created, {} updated, {} deleted\n".format(*counts))
+    return []
+
+
+def _holders(
+    refused: Sequence[tuple[Change, AdminError]],
+    deletions: Sequence[Change],
+    done: Sequence[Change],
+) -> list[Change]:
+    """Return the deletions of what refusals name as holding a key or plugin."""
+    return [
+        deletion
+        for deletion in deletions
+        if deletion not in done
+        and any(
+            change.kind in kinds
+            and f"{error}".endswith((words + deletion.id, f"{words}'{deletion.id}'"))
+            for change, error in refused
+            for kinds, words in _CLASHES
+            if deletion.kind in kinds
+        )
+    ]
+
+
+def _sum_up(
+    found: Sequence[Change], done: Sequence[Change], refused: Sequence[tuple[Change, AdminError]]
+) -> None:
+    counts = [sum(change.sign in signs for change in done) for signs in ("+", "~=", "-")]
+    line = "{} created, {} updated, {} deleted".format(*counts)
+    if refused:
+        line += f", {len(refused)} refused"
+    if left := len(found) - len(done) - len(refused):
+        line += f", {left} not tried"
+    sys.stdout.write(f"{line}\n")
 
 
 def _do(client: AdminClient, change: Change) -> None:

@@ -101,7 +101,7 @@ def _serve(
     async def serve() -> None:
         worker = Worker(gateway, options, sockets, Hosts(gateway, options).make)
         if handover is not None:
-            asyncio.get_running_loop().add_reader(handover.parent_fd, worker.stop)
+            handover.on_orphaned(worker.stop)
         await worker.run(handover.tell_ready if handover is not None else lambda: None)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

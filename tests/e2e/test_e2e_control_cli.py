@@ -99,7 +99,8 @@ def everything(pki: PKI) -> dict[str, Any]:
 def test_apply_makes_the_store_equal_and_export_round_trips(shell: Shell, tmp_path: Path) -> None:
     document = everything(PKI())
     file = write(tmp_path, **document)
-    code, out, _ = shell("apply", "-f", file)
+    code, out, err = shell("apply", "-f", file)
+    assert not err
     assert (code, out.splitlines()[-1]) == (0, "13 created, 0 updated, 0 deleted")
     assert shell("diff", "-f", file) == (0, "", "")
 
@@ -196,17 +197,51 @@ def test_secrets_are_never_printed_and_always_applied(
 MOCK = {"response_example": "yes"}
 
 
-def test_what_is_refused_is_named_and_the_rest_done(shell: Shell, tmp_path: Path) -> None:
+def test_an_invalid_file_changes_nothing_and_every_fault_is_named(
+    shell: Shell, tmp_path: Path
+) -> None:
+    old = [{"id": "old", "uri": "/", "plugins": {}}]
+    assert shell("apply", "-f", write(tmp_path, routes=old))[0] == 0
     file = write(
         tmp_path,
         routes=[
             {"id": "good", "uri": "/", "plugins": {}},
             {"id": "bad", "uri": "/", "upstream_id": "nowhere"},
+            {"id": "worse", "uri": "/", "plugins": {"limit-count": {"count": -1}}},
+            {"id": "worst", "uri": "/", "plugins": {"no-such-plugin": {}}},
         ],
     )
+    for command, trouble in (
+        (("diff",), 2),
+        (("apply",), 1),
+        (("apply", "--dry-run"), 1),
+        (("apply", "--no-prune"), 1),
+    ):
+        code, out, err = shell(*command, "-f", file)
+        assert (code, out) == (trouble, "")
+        assert "pingsix-asgi: routes/bad: upstream_id: failed to fetch upstream" in err
+        assert "pingsix-asgi: routes/worse: " in err
+        assert "pingsix-asgi: routes/worst: " in err
+        assert "routes/good" not in err
+    assert [line.split()[1] for line in shell("get", "routes")[1].splitlines()[1:]] == ["old"]
+
+
+def test_nothing_is_deleted_after_a_write_was_refused(shell: Shell, tmp_path: Path) -> None:
+    """Two consumers with one key: no file check sees it, the server refuses the second."""
+    jack = {"username": "jack", "plugins": {"key-auth": {"key": "one"}}}
+    route = {"id": "old", "uri": "/", "plugins": {}}
+    assert shell("apply", "-f", write(tmp_path, routes=[route], consumers=[jack]))[0] == 0
+    file = write(
+        tmp_path,
+        routes=[{"id": "new", "uri": "/", "plugins": {}}],
+        consumers=[jack, {"username": "jill", "plugins": {"key-auth": {"key": "one"}}}],
+    )
     code, out, err = shell("apply", "-f", file)
-    assert (code, out) == (1, "+ routes/good\n")
-    assert err.startswith("pingsix-asgi: routes/bad: PUT routes/bad: failed to fetch upstream")
+    assert code == 1
+    assert "duplicate key" in err
+    assert out.splitlines()[-1].startswith("1 created, ")
+    assert out.splitlines()[-1].endswith("0 deleted, 1 refused, 1 not tried")
+    assert shell("get", "routes", "old")[0] == 0
 
 
 @pytest.mark.parametrize("command", ["apply", "diff"])
