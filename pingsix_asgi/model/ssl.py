@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ..types import JSON
 from .base import Model
 from .fields import HostPattern, Many, Resource, Unique
 
@@ -77,6 +78,20 @@ class SSL(Resource):
         given = (self.cert, self.key, *(self.certs or ()), *(self.keys or ()), *ca)
         return any(map(_is_reference, given))
 
+    @classmethod
+    def locked(cls, names: tuple[str, ...]) -> Self:
+        """Return what stands for a resource that demands client certificates and cannot be used.
+
+        It keeps the names, shows no certificate and trusts nobody.
+        """
+        client = Client.model_construct(ca="")
+        return cls.model_construct(cert="", key="", snis=list(names), client=client)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether handshakes for its names are to be refused."""
+        return not self.cert
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.type == "server" and not self.names:
@@ -84,3 +99,17 @@ class SSL(Resource):
         if len(self.certs or ()) != len(self.keys or ()):
             raise ValueError("mismatched number of certs and keys")
         return self
+
+
+def guarded_names(document: JSON) -> tuple[str, ...]:
+    """Return the names for which a document, valid or not, demands client certificates.
+
+    Empty when it is switched off, or demands none.
+    """
+    if not isinstance(document, dict) or document.get("client") is None:
+        return ()
+    if document.get("type") == "client" or document.get("status") == 0:
+        return ()
+    snis = document.get("snis")
+    given = [document.get("sni"), *(snis if isinstance(snis, list) else ())]
+    return tuple(name for name in given if isinstance(name, str))

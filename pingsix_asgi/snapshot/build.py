@@ -11,7 +11,7 @@ from ..clock import Clock
 from ..context import Target
 from ..errors import SchemaError
 from ..model.resources import Resources
-from ..model.ssl import SSL
+from ..model.ssl import SSL, guarded_names
 from ..model.upstream import Upstream as UpstreamModel
 from ..plugin.consumer import Consumers
 from ..plugin.registry import Registry
@@ -25,7 +25,6 @@ from .consumers import ConsumerIndex
 from .link import Linker, Targets, link_global_rules
 from .link_consumers import ConsumerLinker
 from .match import PlanCache
-from .parts import Part
 from .runtime import Runtime
 from .snapshot import Snapshot
 from .state import State
@@ -142,7 +141,7 @@ class _Build:
             fresh=self._fresh(upstreams),
             retired=retired,
             built_on=self._built_on,
-            ssls=_ssls(tables["ssls"]) if tables.changed["ssls"] else before.ssls,
+            ssls=self._ssls(),
             consumers=consumers,
             errors=tuple(after.errors()),
             changed=tuple(tables.compiled),
@@ -193,6 +192,22 @@ class _Build:
         retired = tuple(old for key, old in lost.items() if upstreams.get(key) is not old)
         return upstreams, retired
 
+    def _ssls(self) -> Mapping[str, SSL]:
+        """Return the certificates that are on, and locks for what should have asked clients."""
+        tables, faulty = self._tables, self._tables.faults["ssls"]
+        if not tables.changed["ssls"] and not faulty and not self._state.faults.get("ssls"):
+            return self._before.ssls
+        found = {
+            id: part.model
+            for id, part in tables["ssls"].items()
+            if isinstance(part.model, SSL) and part.model.status == 1
+        }
+        for id in faulty:
+            names = guarded_names(tables.resources["ssls"][id])
+            if names:
+                found[f"{id}/locked"] = SSL.locked(names)
+        return found
+
     def _fresh(self, upstreams: Mapping[str, Upstream]) -> tuple[Upstream, ...]:
         """Return the upstreams made in this build; those of faulty resources are given up."""
         fresh = []
@@ -225,11 +240,3 @@ class _Build:
 
     def consumers(self, plugin: str) -> Consumers:
         return self._runtime.consumers(plugin)
-
-
-def _ssls(parts: Mapping[str, Part]) -> dict[str, SSL]:
-    return {
-        id: part.model
-        for id, part in parts.items()
-        if isinstance(part.model, SSL) and part.model.status == 1
-    }

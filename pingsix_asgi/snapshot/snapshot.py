@@ -28,7 +28,8 @@ class Snapshot:
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     """Every upstream in use by key: "upstreams/1", "routes/1" for an inline one, and so on."""
     ssls: Mapping[str, SSL] = field(default_factory=dict)
-    """Certificates that are on, by id."""
+    """Certificates that are on, by id; and, locked, those that demand client certificates and did
+    not compile: their names must not be served without asking."""
     consumers: ConsumerIndex = EMPTY_INDEX
     errors: tuple[SchemaError, ...] = ()
     """What is wrong with single resources: left out, or in force as they were before."""

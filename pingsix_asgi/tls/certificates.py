@@ -14,24 +14,37 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 
 from ..model.ssl import SSL
-from .contexts import server_context, skip_patterns
+from .contexts import locked_context, server_context, skip_patterns
 
 _SESSIONS = 1024
 """Client chains remembered per resource; a session that is forgotten counts as not verified."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Certificate:
     """One resource, ready for handshakes."""
 
     resource: SSL
-    context: ssl.SSLContext
+    alpn: Sequence[str]
     skips: tuple[re.Pattern[str], ...] = ()
     """Paths for which no client certificate is needed."""
     chains: MutableMapping[bytes, tuple[str, ...]] = field(
         default_factory=lambda: LRUCache(_SESSIONS)
     )
     """How clients were verified, by TLS session: OpenSSL forgets it when one is resumed."""
+
+    _context: ssl.SSLContext | None = None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context of its handshakes, made for the first one: a thousand at once take seconds.
+
+        That of a locked resource refuses them.
+        """
+        if self._context is None:
+            make = locked_context if self.resource.is_locked else server_context
+            self._context = make(self.resource, self.alpn)
+        return self._context
 
     @property
     def verifies_clients(self) -> bool:
@@ -60,7 +73,7 @@ class Certificate:
 class Certificates:
     """The certificates of one configuration; contexts of unchanged resources are used on.
 
-    ``resources`` must have passed ``check_ssl`` before, as the configuration's build does.
+    Unless locked, ``resources`` must have passed ``check_ssl``, as the configuration's build does.
     """
 
     def __init__(
@@ -78,8 +91,7 @@ class Certificates:
                 continue
             made = known.get(id)
             if made is None or made.resource is not resource:
-                context = server_context(resource, alpn)
-                made = Certificate(resource, context, skip_patterns(resource))
+                made = Certificate(resource, alpn, skip_patterns(resource))
             self._by_id[id] = made
             for name in resource.names:
                 table = self._wild if name.startswith("*") else self._exact

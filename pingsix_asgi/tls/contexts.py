@@ -50,6 +50,18 @@ def server_context(resource: SSL, alpn: Sequence[str]) -> ssl.SSLContext:
     return context
 
 
+def locked_context(resource: SSL, alpn: Sequence[str]) -> ssl.SSLContext:
+    """Return the context of a resource that is locked: every handshake fails."""
+    context = base_context(alpn)
+    context.sni_callback = refuse_name
+    return context
+
+
+def refuse_name(handshake: object, name: str | None, context: ssl.SSLContext) -> int:
+    """Fail a handshake with "unrecognized name"; to be a context's ``sni_callback``."""
+    return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+
 def skip_patterns(resource: SSL) -> tuple[re.Pattern[str], ...]:
     """Return the patterns of paths that need no client certificate. Raises SchemaError."""
     found = []

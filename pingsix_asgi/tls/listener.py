@@ -13,7 +13,7 @@ from typing import Any
 
 from .certificates import Certificate, Certificates
 from .client_hello import Incomplete, read_server_name
-from .contexts import base_context, load_pair
+from .contexts import base_context, load_pair, refuse_name
 
 
 class ListenerContext(ssl.SSLContext):
@@ -129,9 +129,5 @@ def listener_context(
     if own is not None:
         load_pair(context.fallback, *own, "tls.cert_path")
     else:
-        context.fallback.sni_callback = _refuse
+        context.fallback.sni_callback = refuse_name
     return context
-
-
-def _refuse(handshake: object, name: str | None, context: ssl.SSLContext) -> int:
-    return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME

@@ -295,6 +295,29 @@ def test_without_a_name_the_fallback_is_shown_and_without_a_pair_strangers_fail(
         wait_until(lambda: _shows(pki, port, "b.one.test"), "the certificate of the file")
 
 
+def test_a_name_whose_guard_does_not_compile_is_refused(tmp_path: Path) -> None:
+    pki, port = PKI(), free_port()
+    tls = pki.write(tmp_path, "own.example.com")
+    guarded = {"id": "1", **pki.ssl("a.one.test"), "client": {"ca": "$env://NOT_SET_ANYWHERE"}}
+    document = {
+        "pingsix": {"listeners": [{"address": f"127.0.0.1:{port}", "tls": tls}]},
+        "routes": [ROUTE],
+        "ssls": [guarded],
+    }
+    path = tmp_path / "gateway.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with gateway("run", "-c", str(path)) as process:
+        process.wait_for_port(port)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            names_shown(pki.client(), port, "a.one.test")
+        with Connection(pki.client(), port, "b.one.test") as connection:
+            assert connection.get().status == 200
+            assert connection.get(host="a.one.test").status == 400
+        guarded["client"] = {"ca": pki.ca_pem}
+        path.write_text(yaml.safe_dump(document))
+        wait_until(lambda: _shows(pki, port, "a.one.test"), "the guard compiles")
+
+
 def _shows(pki: PKI, port: int, name: str) -> bool:
     try:
         return names_shown(pki.client(), port, name) == {name}

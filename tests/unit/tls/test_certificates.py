@@ -154,3 +154,33 @@ def test_what_does_not_load_names_its_field() -> None:
         with pytest.raises(SchemaError) as caught:
             check_ssl(bad)
         assert caught.value.path == path
+
+
+def test_contexts_are_made_for_names_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[SSL] = []
+
+    def counting(resource: SSL, alpn: Any) -> ssl.SSLContext:
+        made.append(resource)
+        return server_context(resource, alpn)
+
+    monkeypatch.setattr("pingsix_asgi.tls.certificates.server_context", counting)
+    one, two = resource("a.example.com"), resource("b.example.com")
+    state = Certificates({"1": one, "2": two}, ["http/1.1"])
+    context = listener_context(lambda: state, ["http/1.1"])
+    assert made == []
+    for _ in range(2):
+        assert handshake(context, "b.example.com")[0] == {"b.example.com"}
+    assert made == [two]
+
+
+def test_a_locked_name_is_refused_and_others_are_not() -> None:
+    ssls = {"1/locked": SSL.locked(("a.example.com",)), "2": resource("*.example.com")}
+    state = Certificates(ssls, ["http/1.1"])
+    own = listener_context(lambda: state, ["http/1.1"], own=pem("own.example.com"))
+    assert handshake(own, "b.example.com")[0] == {"*.example.com"}
+    with pytest.raises(ssl.SSLError):
+        handshake(own, "a.example.com")
+    found = state.find("a.example.com")
+    assert found is not None
+    assert state.verify_clients
+    assert found.demands_client("/")
