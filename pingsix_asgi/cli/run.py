@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("-c", "--config", metavar="FILE", help="configuration file (YAML or JSON)")
     parser.add_argument("--host", help="address of the first listener, over the configuration")
-    parser.add_argument("--port", type=int, help="port of the first listener; 0: a free one")
+    parser.add_argument("--port", type=_port, help="port of the first listener; 0: a free one")
     parser.add_argument("--workers", type=int, metavar="N", help="processes to run")
     parser.add_argument("--server", choices=("uvicorn", "granian"), help="HTTP server to use")
     parser.add_argument(
@@ -67,6 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "pingsix_asgi", *arguments.argv]
     with shared_directory():
         return anyio.run(Supervisor(command, options, sockets).run)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 to 65535")
+    return int(text)
 
 
 def _options(gateway: PingSIX, arguments: argparse.Namespace) -> ServeOptions:

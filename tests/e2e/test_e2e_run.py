@@ -173,6 +173,15 @@ def test_a_busy_port_is_one_line(files: Files, workers: str) -> None:
         )
 
 
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_a_port_that_is_none_is_one_line(files: Files, port: str) -> None:
+    with files.run(f"--port={port}") as process:
+        assert process.wait() == 2
+        last = process.stderr.splitlines()[-1]
+        assert last == f"pingsix-asgi run: error: argument --port: {port}: expected 0 to 65535"
+        assert "Traceback" not in process.stderr
+
+
 def test_a_bad_configuration_names_every_error(files: Files) -> None:
     files.write(
         routes=[{"id": "1", "uri": "/a", "upstream_id": "nope"}, {"id": "2"}],
