@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..errors import ReferenceMissing
+from ..errors import ReferenceMissing, SchemaError
 from ..plugin.base import Plugin
 from ..plugin.registry import Registry
 from ..types import JSON
@@ -78,7 +78,8 @@ def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON
     """Put the stored secret back wherever the document has ``***`` at the same path.
 
     Private keys that are left out come back where the certificate is the same. This makes read,
-    edit, write safe. Where nothing is stored ``***`` is taken literally.
+    edit, write safe. Where nothing is stored ``***`` stays. Raises SchemaError for one in a list
+    of another length than the stored one: nothing tells which of the secrets it stands for.
     """
     known: dict[Path, str] = {}
 
@@ -87,7 +88,11 @@ def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON
         return value
 
     def change(path: Path, value: str) -> str:
-        return known.get(path, value) if value == REDACTED else value
+        if value != REDACTED or not known:
+            return value
+        if _lengths(document, path) != _lengths(stored, path):
+            raise _unknown(path, "it is in a list that has another length now")
+        return known.get(path, value)
 
     change_secrets(kind, stored, registry, remember)
     restored = change_secrets(kind, document, registry, change)
@@ -98,9 +103,37 @@ def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON
     return restored
 
 
+def check_restored(kind: str, document: JSON, registry: Registry) -> None:
+    """Raise SchemaError when a secret is still ``***``, which stands for no stored one then."""
+
+    def check(path: Path, value: str) -> str:
+        if value == REDACTED:
+            raise _unknown(path, "nothing is stored there")
+        return value
+
+    change_secrets(kind, document, registry, check)
+
+
 def is_reference(value: str) -> bool:
     """Tell whether a value names a secret kept elsewhere."""
     return value[:10].lower().startswith(("$env://", "$secret://"))
+
+
+def _unknown(path: Path, why: str) -> SchemaError:
+    text = f"{REDACTED} stands for no stored secret: {why}; send the values"
+    return SchemaError(text, path=".".join(map(str, path)))
+
+
+def _lengths(document: JSON, path: Path) -> list[int]:
+    """Return the lengths of the lists on the way, as far as the document goes."""
+    found = []
+    for name in path:
+        if isinstance(document, list) and isinstance(name, int):
+            found.append(len(document))
+            document = document[name] if name < len(document) else None
+        else:
+            document = document.get(name) if isinstance(document, dict) else None
+    return found
 
 
 def _plugin(name: str, conf: JSON, registry: Registry, change: Change) -> JSON:

@@ -40,11 +40,8 @@ class Vault:
                 answer = await client.get(f"{self._base}/{name}", headers=self._headers)
         except httpx2.HTTPError as error:
             raise Unreachable(f"vault: {error or type(error).__name__}") from error
-        except (
-            httpx2.InvalidURL,
-            ValueError,
-            OverflowError,
-        ) as error:  # a name, address or token of no use
+        except (httpx2.InvalidURL, ValueError, ExceptionGroup) as error:
+            # a name, address or token of no use; a port no socket takes comes in a group
             raise SourceError(f"vault cannot be asked for {name}: {type(error).__name__}") from None
         if answer.status_code != 200:
             raise SourceError(f"vault answered {answer.status_code} for {name}")

@@ -600,3 +600,16 @@ async def test_nothing_but_the_key_is_needed(admin: Admin) -> None:
     answer = await admin.raw("PUT", "/routes/1", json.dumps(ROUTE).encode(), {"x-api-key": KEY})
     assert answer.status == 201
     assert answer.header("content-type") == "application/json"
+
+
+async def test_post_never_overwrites(admin: Admin) -> None:
+    _, first = await admin("POST", "/routes", ROUTE)
+    id = int(first["value"]["id"])
+    for taken in range(id + 1, id + 12):
+        await admin("PUT", f"/routes/{taken:020d}", {**ROUTE, "desc": "mine"})
+    status, created = await admin("POST", "/routes", ROUTE)
+    assert status == 201
+    _, found = await admin("GET", "/routes")
+    assert found["total"] == 13
+    assert sum("desc" in entry["value"] for entry in found["list"]) == 11
+    assert int(created["value"]["id"]) > id + 11

@@ -195,3 +195,27 @@ async def test_a_damaged_value_does_not_stop_the_admin_api(tmp_path: Path) -> No
         await admin.store.commit([Put("/apisix/consumers/jack", value)])
         assert (await admin("GET", "/consumers/jack"))[0] == 200
         assert (await admin("PUT", "/consumers", JACK))[0] == 200
+
+
+async def test_stars_that_stand_for_no_secret_are_never_stored(tmp_path: Path) -> None:
+    def keys(*values: str) -> Any:
+        return {"uri": "/", "plugins": {"key-auth": {"keys": list(values)}}}
+
+    stars = {"uri": "/", "plugins": {"stamp": {"count": 1, "secret": "***"}}}
+    plain = {"uri": "/", "plugins": {"stamp": {"count": 1}}}
+    async with admin_over(tmp_path, keyring=Keyring([NEW])) as admin:
+        assert (await admin("PUT", "/routes/1", plain))[0] == 201
+        for method, path in (
+            ("PUT", "/routes/1"),
+            ("PATCH", "/routes/1"),
+            ("PUT", "/routes/2"),
+            ("POST", "/routes"),
+        ):
+            status, text = await admin.refused(method, path, stars)
+            assert (status, "send the values" in text) == (400, True)
+        assert (await admin("PUT", "/routes/4", keys("a", "b", "c")))[0] == 201
+        status, text = await admin.refused("PUT", "/routes/4", keys("***", "***"))
+        assert (status, "plugins.key-auth.keys.0" in text) == (400, True)
+        assert (await admin("PUT", "/routes/4", keys("***", "***", "***")))[0] == 200
+    async with admin_over(tmp_path) as admin:
+        assert (await admin("PUT", "/routes/3", stars))[0] == 201

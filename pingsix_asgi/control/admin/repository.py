@@ -8,10 +8,18 @@ from typing import Any, Protocol
 
 from ...config.layout import decode_json, encode_json, is_placeholder, key_of, locate
 from ...config.store import Ambiguous, Condition, Delete, Item, Operation, Put, Store
-from ...errors import ConfigError
+from ...errors import ConfigError, SchemaError
 from ...plugin.registry import Registry
-from ...secrets.fields import change_secrets, encrypt, redact, restore, without_keys
+from ...secrets.fields import (
+    change_secrets,
+    check_restored,
+    encrypt,
+    redact,
+    restore,
+    without_keys,
+)
 from ...types import JSON
+from .exchange import refused
 
 
 class Keyring(Protocol):
@@ -117,10 +125,19 @@ class Repository:
         return {"key": self.key(kind, id), "value": redact(kind, document, self._registry)}
 
     def restored(self, kind: str, document: JSON, before: Stored | None) -> JSON:
-        """Put stored secrets back where a client sent the ``***`` it had been shown."""
-        if before is None:
-            return document
-        return restore(kind, document, self.opened(kind, before.document), self._registry)
+        """Put stored secrets back where a client sent the ``***`` it had been shown.
+
+        Raises Refusal where that stands for none.
+        """
+        try:
+            if before is not None:
+                stored = self.opened(kind, before.document)
+                document = restore(kind, document, stored, self._registry)
+            if self._keyring is not None:
+                check_restored(kind, document, self._registry)
+        except SchemaError as error:
+            raise refused(400, f"invalid configuration: {error}") from None
+        return document
 
     def opened(self, kind: str, document: JSON) -> JSON:
         """Return a stored document with its secrets in plain text, as far as the keyring goes."""

@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +48,10 @@ class Place:
 
 
 Answer = tuple[int, JSON]
+
+
+class _Taken(Exception):
+    """An id that was made for a new resource is in use."""
 
 
 class ResourceAPI:
@@ -94,14 +99,20 @@ class ResourceAPI:
             raise refused(400, f"wrong {kind.label} id, do not need it")
         check_times(body)
         ttl_s = _ttl(request)
+        body = self._repository.restored(kind.name, body, None)
         self._check(kind, "0", stamped(_with_id(kind, "0", body), None, self._now()))
-        id = await self._new_id()
 
         def make(before: Stored | None) -> dict[str, Any]:
+            if before is not None:  # the store began anew, or somebody counts as we do
+                raise _Taken
             return stamped(_with_id(kind, id, body), None, self._now())
 
-        _, document = await self._write(kind, id, make, ttl_s)
-        return 201, self._repository.shown(kind.name, id, document)
+        for _ in range(ATTEMPTS):
+            id = await self._new_id()
+            with suppress(_Taken):
+                _, document = await self._write(kind, id, make, ttl_s)
+                return 201, self._repository.shown(kind.name, id, document)
+        raise refused(503, "no free id was found")
 
     async def patch(self, place: Place, request: Request) -> Answer:
         """Merge into a resource, or replace a part of it."""

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingsix_asgi.errors import ConfigError, SourceError
+from pingsix_asgi.errors import ConfigError, SchemaError, SourceError
 from pingsix_asgi.plugin.base import Plugin, PluginConf
 from pingsix_asgi.plugin.registry import Registry
 from pingsix_asgi.secrets.fields import encrypt, redact, restore
@@ -185,3 +185,16 @@ async def test_a_vault_that_cannot_be_asked_is_a_source_error(
 ) -> None:
     with pytest.raises(SourceError, match="vault"):
         await Vault(uri=uri, prefix="kv", token=token).fetch(path)
+
+
+def test_secrets_in_a_list_of_another_length_are_not_guessed() -> None:
+    def keys(*values: str) -> Any:
+        return {"plugins": {"secretive": {"keys": list(values)}}}
+
+    stored = keys("a", "b", "c")
+    assert restore("routes", keys("***", "new", "***"), stored, REGISTRY) == keys("a", "new", "c")
+    assert restore("routes", keys("x"), stored, REGISTRY) == keys("x")
+    for sent in (keys("***", "***"), keys("***", "***", "***", "d")):
+        with pytest.raises(SchemaError, match="send the values") as raised:
+            restore("routes", sent, stored, REGISTRY)
+        assert raised.value.path == "plugins.secretive.keys.0"
