@@ -7,6 +7,7 @@ that dies takes its workers with it (they see the end of a pipe).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -14,7 +15,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from socket import socket
 
@@ -24,6 +25,7 @@ from anyio.abc import Process, TaskStatus
 from ..shared.place import DIRECTORY_VARIABLE
 from .options import Listener, ServeOptions
 from .sockets import adopt
+from .worker import draining_signals
 
 logger = logging.getLogger("pingsix_asgi.serving")
 
@@ -70,6 +72,16 @@ class Handover:
         os.write(self.ready_fd, b"1")
         os.close(self.ready_fd)
 
+    def on_orphaned(self, stop: Callable[[], None]) -> None:
+        """Call ``stop`` once, from the running event loop, when the parent is gone."""
+        loop = asyncio.get_running_loop()
+
+        def orphaned() -> None:
+            loop.remove_reader(self.parent_fd)  # the end of a file can be read again and again
+            stop()
+
+        loop.add_reader(self.parent_fd, orphaned)
+
 
 @contextlib.contextmanager
 def shared_directory() -> Iterator[None]:
@@ -99,7 +111,7 @@ class Supervisor:
         self._options = options
         self._sockets = sockets
         self._running: dict[int, Process] = {}
-        self._is_stopping = False
+        self._stopping = anyio.Event()
         self._exit_code = 0
         self._parent_fd, self._alive_fd = os.pipe()
 
@@ -119,7 +131,7 @@ class Supervisor:
         async with anyio.create_task_group() as group:
             # The first one alone, so that what is wrong is said once and not by every worker.
             await group.start(self._keep, 1)
-            if self._exit_code or self._is_stopping:
+            if self._exit_code or self._stopping.is_set():
                 return
             for number in range(2, self._options.workers + 1):
                 group.start_soon(self._keep, number)
@@ -129,7 +141,7 @@ class Supervisor:
     ) -> None:
         """Keep one worker running."""
         backoff, was_ready = FIRST_BACKOFF_S, False
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             started = time.monotonic()
             process, is_ready = await self._start(number)
             if is_ready and not was_ready:
@@ -137,7 +149,7 @@ class Supervisor:
                 task_status.started()
             code = await process.wait()
             self._running.pop(number, None)
-            if self._is_stopping:
+            if self._stopping.is_set():
                 break
             if not was_ready:
                 self._exit_code = code or START_UP_FAILURE
@@ -146,7 +158,8 @@ class Supervisor:
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff = FIRST_BACKOFF_S
             logger.error("worker %d ended with %s, restarting in %.1f s", number, code, backoff)
-            await anyio.sleep(backoff)
+            with anyio.move_on_after(backoff):
+                await self._stopping.wait()
             backoff = min(backoff * 2, LONGEST_BACKOFF_S)
         if not was_ready:
             task_status.started()
@@ -176,7 +189,7 @@ class Supervisor:
         finally:
             os.close(told_fd)
         self._running[number] = process
-        if self._is_stopping:
+        if self._stopping.is_set():
             process.send_signal(signal.SIGTERM)
         await anyio.wait_readable(ready_fd)
         is_ready = os.read(ready_fd, 1) == b"1"
@@ -184,13 +197,13 @@ class Supervisor:
         return process, is_ready
 
     async def _pass_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGQUIT, signal.SIGINT) as signals:
+        with anyio.open_signal_receiver(*draining_signals(), signal.SIGINT) as signals:
             async for number in signals:
-                self._is_stopping = True
+                self._stopping.set()
                 self._signal_all(number)
 
     def _stop_others(self) -> None:
-        self._is_stopping = True
+        self._stopping.set()
         self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, number: signal.Signals) -> None:

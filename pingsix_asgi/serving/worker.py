@@ -1,7 +1,7 @@
 """One worker: one gateway on one event loop, its servers, its signals, its drain.
 
-SIGTERM and SIGQUIT drain: readiness fails and answers close their connections, after the drain
-delay nothing is accepted any more, requests in flight get the grace period, then pools close.
+SIGTERM, SIGQUIT and SIGHUP drain: readiness fails and answers close their connections, after the
+drain delay nothing is accepted any more, requests in flight get the grace period, then pools close.
 SIGINT, or a second signal, ends what is left at once.
 """
 
@@ -22,6 +22,13 @@ logger = logging.getLogger("pingsix_asgi.serving")
 
 QUICK_GRACE_S = 0.5
 """What requests in flight get after SIGINT."""
+
+
+def draining_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that begin a drain; SIGHUP unless nohup made the process ignore it."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGTERM, signal.SIGQUIT
+    return signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP
 
 
 class Host(Protocol):
@@ -109,7 +116,7 @@ class Worker:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGQUIT):
+        for number in draining_signals():
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.interrupt)
 

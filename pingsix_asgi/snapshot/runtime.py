@@ -12,6 +12,7 @@ from ..clock import Clock, SystemClock
 from ..http.response import NOT_FOUND
 from ..plugin.plan import Plan
 from ..proxy.pool import Pool
+from ..proxy.ticker import Ticker
 from ..routing.router import Router
 from ..upstream.node import PoolKey
 from ..upstream.resolver import SystemResolver
@@ -128,9 +129,10 @@ class _UpstreamServices:
         self.resolver = resolver
         self.defaults = defaults
         self._kept: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+        self._ticker = Ticker()  # one timer for all pools
 
     def make_pool(self, key: PoolKey) -> Pool:
-        return Pool(key)
+        return Pool(key, ticker=self._ticker)
 
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         kept = self._kept.get(key)

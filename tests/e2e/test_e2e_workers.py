@@ -161,3 +161,33 @@ def test_the_admin_api_beside_the_gateway(files: Files, workers: str) -> None:
         process.send(signal.SIGTERM)
         assert process.wait() == 0
         assert "Traceback" not in process.stderr
+
+
+def test_workers_of_a_killed_parent_finish_what_is_under_way(
+    files: Files, service: Service
+) -> None:
+    answers: list[int] = []
+    with files.running("--workers", "2") as process:
+        process.wait_for(lambda: ready(process, 2), "two workers")
+        workers = children(process)
+        client = threading.Thread(target=lambda: answers.append(get(files.port, "/slow")[0]))
+        client.start()
+        service.wait_for_slow(1)
+        process.send(signal.SIGKILL)
+        client.join()
+        wait_until(lambda: not any(is_alive(pid) for pid in workers), "workers are gone")
+    assert answers == [200]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hang_up_drains(files: Files, service: Service, workers: str) -> None:
+    answers: list[int] = []
+    with files.running("--workers", workers) as process:
+        process.wait_for(lambda: ready(process, int(workers)), "all workers")
+        client = threading.Thread(target=lambda: answers.append(get(files.port, "/slow")[0]))
+        client.start()
+        service.wait_for_slow(1)
+        process.send(signal.SIGHUP)
+        client.join()
+        assert process.wait() == 0
+    assert answers == [200]

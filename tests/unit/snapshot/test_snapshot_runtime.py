@@ -18,6 +18,7 @@ from pingsix_asgi.snapshot.resolve import Resolved
 from pingsix_asgi.snapshot.runtime import Runtime
 from pingsix_asgi.snapshot.state import State
 from pingsix_asgi.types import JSON
+from pingsix_asgi.upstream.node import PoolKey
 from pingsix_asgi.upstream.upstream import Upstream
 from support.gateway import Gateway
 
@@ -42,6 +43,12 @@ async def test_what_is_kept_is_made_once_and_closed_newest_first() -> None:
     runtime.keep("c", dict)
     await runtime.aclose()
     assert log == ["b", "a"]
+
+
+def test_all_pools_of_a_runtime_share_one_timer() -> None:
+    services = Runtime().upstream_services
+    one, two = (services.make_pool(PoolKey("127.0.0.1", port, None, None)) for port in (1, 2))
+    assert one.ticker is two.ticker
 
 
 async def test_background_tasks_end_with_the_runtime(caplog: pytest.LogCaptureFixture) -> None:
