@@ -6,7 +6,6 @@ the usual case, cost one future: no task, no timer, no queue.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
@@ -97,9 +96,9 @@ class Forward:
         if node.is_local or ctx.scope["type"] != "http":
             await self._call_otherwise(ctx, receive, send)
             return
-        loop = asyncio.get_running_loop()
-        exchange = ctx.upstream = Exchange(self.timeouts, receive, loop)
         ticker: Ticker = node.pool.ticker
+        loop = ticker.running_loop()
+        exchange = ctx.upstream = Exchange(self.timeouts, receive, loop)
         ticker.add(exchange, loop)
         try:
             connection = self._ask_at_once(ctx, exchange)
