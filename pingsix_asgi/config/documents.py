@@ -54,6 +54,7 @@ class Documents:
     async def apply(self, events: Iterable[Event]) -> bool:
         """Take over events in order; False when they changed no document."""
         resources: dict[str, dict[str, JSON]] = {}
+        is_changed = False
         for number, event in enumerate(events):
             if number % DECODED_AT_ONCE == DECODED_AT_ONCE - 1:
                 await asyncio.sleep(0)
@@ -63,17 +64,19 @@ class Documents:
             kind, id = where
             if kind not in resources:
                 resources[kind] = dict(self.resources.get(kind, {}))
+            documents = resources[kind]
             if event.item is None:
-                resources[kind].pop(id, None)
+                is_changed |= id in documents
+                documents.pop(id, None)
                 self._seen.pop(event.key, None)
             else:
-                resources[kind][id] = _read(event.item)
+                document = _read(event.item)
+                is_changed |= id not in documents or not _is_same(documents[id], document)
+                documents[id] = document
                 self._seen[event.key] = _version(event.item)
-        changed = {**self.resources, **resources}
-        if changed == self.resources:
-            return False
-        self.resources = changed
-        return True
+        if is_changed:
+            self.resources = {**self.resources, **resources}
+        return is_changed
 
     def _place(self, item: Item) -> tuple[str, str] | None:
         if is_placeholder(item.value):
@@ -92,6 +95,11 @@ def _read(item: Item) -> JSON:
     except ValueError as error:
         log.warning("%s holds no JSON: %s", item.key, error)
         return item.value.decode("utf-8", "replace")
+
+
+def _is_same(one: JSON, other: JSON) -> bool:
+    """Tell whether two documents are the same JSON; to Python 1, 1.0 and true are equal."""
+    return one == other and repr(one) == repr(other)
 
 
 def _version(item: Item) -> tuple[int, int]:

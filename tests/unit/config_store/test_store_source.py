@@ -319,3 +319,14 @@ def test_delays_double_vary_and_are_bounded() -> None:
         longest = min(LONGEST_DELAY_S, 0.1 * 2 ** (attempt - 1))
         delays = {jittered(attempt) for _ in range(20)}
         assert longest / 2 <= min(delays) < max(delays) <= longest
+
+
+@pytest.mark.parametrize(("bad", "good"), [(True, 1), (1.0, 1), (False, 0)])
+async def test_a_corrected_type_is_a_change(
+    store: ScriptedStore, gateway: Gateway, bad: Any, good: Any
+) -> None:
+    store.set("routes/1", {"priority": bad})
+    await gateway.next()
+    store.send(store.set("routes/1", {"priority": good}))
+    resources, _ = await gateway.next()
+    assert json.dumps(resources["routes"]["1"]) == json.dumps({"priority": good})
