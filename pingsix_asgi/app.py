@@ -13,7 +13,7 @@ from typing import Any, Self
 from asgiref.compatibility import guarantee_single_callable
 
 from .clock import SystemClock
-from .config.open import ConfigArg, open_config
+from .config.open import ConfigArg, Opened, open_config
 from .context import Context, Request
 from .control.status import Status
 from .engine import serve
@@ -48,9 +48,12 @@ class PingSIX:
     """
 
     def __init__(
-        self, app: Any = None, config: ConfigArg = None, plugins: Iterable[type[Plugin]] = ()
+        self,
+        app: Any = None,
+        config: ConfigArg | Opened = None,
+        plugins: Iterable[type[Plugin]] = (),
     ) -> None:
-        self.opened = open_config(config)
+        self.opened = config if isinstance(config, Opened) else open_config(config)
         self.settings = self.opened.settings
         self.registry = Registry(plugins)
         self.status = Status.of(SystemClock(), self.opened)
@@ -101,6 +104,7 @@ class PingSIX:
         """
         async with self._starting:
             if self._running is None:
+                self.status.revision, self.status.is_draining = None, False
                 running = Running(self.opened, self.registry, self.status, self._app)
                 await running.start()
                 self._running = running

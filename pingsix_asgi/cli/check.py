@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 from ..app import PingSIX
+from ..config.open import open_config
 from ..errors import InvalidConfig
 from . import logs
 
@@ -25,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Check; returns 0. Raises ConfigError with every problem, one line each."""
     logs.set_up("error")
-    gateway = PingSIX(config=arguments.config)
+    gateway = PingSIX(config=open_config(arguments.config, is_process=True))
     errors = asyncio.run(gateway.check())
     if errors:
         raise InvalidConfig(errors)

@@ -39,11 +39,11 @@ def set_up(level: str | None = None, style: LogFormat = "text") -> None:
     """Log to stderr from ``level`` on.
 
     Default: PINGSIX_LOG_LEVEL, else the first plain level in RUST_LOG (as PingSIX reads it), else
-    "info". Raises ValueError for an unknown level.
+    "info". Raises ConfigError for an unknown level.
     """
     wanted = (level or os.environ.get("PINGSIX_LOG_LEVEL") or _from_rust() or "info").lower()
     if wanted not in _LEVELS:
-        raise ValueError(f'unknown log level "{wanted}", expected one of {", ".join(_LEVELS)}')
+        raise ConfigError(f'unknown log level "{wanted}", expected one of {", ".join(_LEVELS)}')
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONLines() if style == "json" else TextLines())
     logging.basicConfig(level=_LEVELS[wanted], handlers=[handler], force=True)

@@ -12,6 +12,7 @@ from socket import socket
 import anyio
 
 from ..app import PingSIX
+from ..config.open import open_config
 from ..errors import InvalidConfig
 from ..serving.options import Listener, ServeOptions, listeners_of
 from ..serving.sockets import StartupError, bind
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; returns the exit code. Raises ConfigError, StartupError."""
     logs.set_up(arguments.log_level, arguments.log_format)
     handover = Handover.received()
-    gateway = PingSIX(config=arguments.config)
+    gateway = PingSIX(config=open_config(arguments.config, is_process=True))
     log = gateway.settings.log
     if handover is not None:
         if log is not None:

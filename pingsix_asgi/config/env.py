@@ -11,12 +11,26 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ..errors import InvalidConfig, SchemaError, SourceError
+from ..settings import Settings
 from ..types import JSON
 from .document import Document, read_document
 from .yaml_text import read_text
 
 INLINE, FILE = "PINGSIX_CONFIG", "PINGSIX_CONFIG_FILE"
 UPSTREAM, PLUGINS = "PINGSIX_UPSTREAM", "PINGSIX_PLUGINS"
+_OTHERS = frozenset(
+    (
+        INLINE,
+        FILE,
+        UPSTREAM,
+        PLUGINS,
+        "PINGSIX_LOG_LEVEL",
+        "PINGSIX_SHARED_DIR",
+        "PINGSIX_ADMIN_URL",
+        "PINGSIX_WORKER",
+    )
+)
+"""Variables that are no settings, but read somewhere."""
 ROUTE_ID = "default"
 """Id of the route that the one-line form makes."""
 
@@ -35,6 +49,16 @@ def chosen(environ: Mapping[str, str]) -> str | None:
     return given[0] if given else None
 
 
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return variables that look like settings and are none: most are misspelt."""
+    known = {*_OTHERS, *(f"PINGSIX_{name.upper()}" for name in Settings.model_fields)}
+    return sorted(
+        name
+        for name in environ
+        if name.upper().startswith("PINGSIX_") and name.upper().partition("__")[0] not in known
+    )
+
+
 def read_environment(environ: Mapping[str, str]) -> Document:
     """Read the document the environment holds. Raises InvalidConfig with every problem."""
     name = chosen(environ)
@@ -50,14 +74,17 @@ def read_environment(environ: Mapping[str, str]) -> Document:
 
 
 def one_liner(environ: Mapping[str, str]) -> JSON:
-    """Return a document with one route for every path. Raises SchemaError, SourceError."""
+    """Return a document with one route for every path. Raises SchemaError."""
     route: dict[str, JSON] = {"id": ROUTE_ID, "uri": "/*"}
     urls = environ.get(UPSTREAM)
     if urls:
         route["upstream"] = _upstream(urls)
     plugins = environ.get(PLUGINS)
     if plugins:
-        confs = read_text(plugins, environ)
+        try:
+            confs = read_text(plugins, environ)
+        except (SourceError, SchemaError) as error:
+            raise SchemaError(str(error), kind=PLUGINS) from None
         if not isinstance(confs, dict):
             raise SchemaError("expected an object of plugin confs", kind=PLUGINS)
         route["plugins"] = confs

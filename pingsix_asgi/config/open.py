@@ -14,7 +14,7 @@ from ..errors import SourceError
 from ..model.resources import Resources
 from ..settings import Etcd, Settings
 from .document import read_document
-from .env import FILE, chosen, read_environment
+from .env import FILE, chosen, read_environment, unknown_variables
 from .etcd import EtcdStore
 from .etcd_client import EtcdClient, EtcdOptions
 from .file import FileSource
@@ -29,6 +29,18 @@ ConfigArg: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Settings | N
 """A path, a dict with the content of a configuration file, settings, or None: the environment."""
 
 
+_OF_THE_PROCESS = (
+    "listeners",
+    "admin",
+    "status",
+    "prometheus",
+    "log",
+    "server",
+    "workers",
+    "grace_period",
+    "drain_delay",
+)
+"""Settings of ``pingsix-asgi run``; in-process the server around has its own."""
 DEFAULT_STORE = "sqlite:///pingsix.db"
 """Where the Admin API writes when no store is named: a file in the working directory."""
 
@@ -45,26 +57,38 @@ class Opened:
     """What the Admin API writes to, if the configuration comes from a store."""
 
 
-def open_config(config: ConfigArg = None, environ: Mapping[str, str] = os.environ) -> Opened:
+def open_config(
+    config: ConfigArg = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    is_process: bool = False,
+) -> Opened:
     """Find settings and source.
 
     With etcd or a store in the settings, resources come from there and those of the file are only
-    read. Raises InvalidConfig with every problem of settings and form, SourceError for a file that
-    cannot be read.
+    read. ``is_process``: the gateway has listeners of its own, and with them an Admin API, which
+    needs a store. Raises InvalidConfig with every problem of settings and form, SourceError for a
+    file that cannot be read.
     """
+    for variable in unknown_variables(environ):
+        logger.warning("%s: there is no such setting", variable)
     if config is None:
-        if chosen(environ) == FILE:
-            return open_config(environ[FILE], environ)
-        document = read_environment(environ)
-        return _opened(document.settings, document.resources, "env")
+        how = chosen(environ)
+        if how != FILE:
+            document = read_environment(environ)
+            opened = _opened(document.settings, document.resources, "env", is_process)
+            if is_process and how is None and opened.store is None:
+                logger.warning("nothing is configured: without routes everything is answered 404")
+            return opened
+        config = environ[FILE]
     if isinstance(config, Settings):
-        return _opened(config, {}, "settings")
+        return _opened(config, {}, "settings", is_process)
     if isinstance(config, Mapping):
         document = read_document(deepcopy(dict(config)))
-        return _opened(document.settings, document.resources, "dict")
+        return _opened(document.settings, document.resources, "dict", is_process)
     file = FileSource(config, environ=environ)
-    settings = _writable(file.document.settings, file.document.resources)
-    return _from_store(settings) or Opened(settings, file, "yaml")
+    document = file.document
+    return _opened(document.settings, document.resources, "yaml", is_process, file)
 
 
 def open_store(settings: Settings) -> Store | None:
@@ -76,9 +100,35 @@ def open_store(settings: Settings) -> Store | None:
     return None
 
 
-def _opened(settings: Settings, resources: Resources, name: str) -> Opened:
-    settings = _writable(settings, resources)
-    return _from_store(settings) or Opened(settings, FixedSource(resources), name)
+def _opened(
+    settings: Settings,
+    resources: Resources,
+    name: str,
+    is_process: bool,
+    file: FileSource | None = None,
+) -> Opened:
+    if is_process:
+        settings = _writable(settings, resources)
+    else:
+        _tell_unused(settings)
+    store = open_store(settings)
+    if store is None:
+        return Opened(settings, file or FixedSource(resources), name)
+    if count := sum(map(len, resources.values())):
+        text = "the configuration's own resources (%d) are not used: they come from the %s store"
+        logger.warning(text, count, store.name)
+    return Opened(settings, StoreSource(store), store.name, store)
+
+
+def _tell_unused(settings: Settings) -> None:
+    given = [
+        name
+        for name in _OF_THE_PROCESS
+        if name in settings.model_fields_set and getattr(settings, name) is not None
+    ]
+    if given:
+        text = "in-process these settings have no effect, they are those of pingsix-asgi run: %s"
+        logger.warning(text, ", ".join(given))
 
 
 def _writable(settings: Settings, resources: Resources) -> Settings:
@@ -93,11 +143,6 @@ def _writable(settings: Settings, resources: Resources) -> Settings:
         logger.warning("the Admin API is off: the configuration itself holds the resources")
         return settings.model_copy(update={"admin": None})
     return settings.model_copy(update={"store": DEFAULT_STORE})
-
-
-def _from_store(settings: Settings) -> Opened | None:
-    store = open_store(settings)
-    return None if store is None else Opened(settings, StoreSource(store), store.name, store)
 
 
 def _etcd_options(etcd: Etcd) -> EtcdOptions:

@@ -86,7 +86,8 @@ def test_one_liner_over_tls_and_with_plugins_alone() -> None:
         ({"PINGSIX_UPSTREAM": "http://x/path"}, 'PINGSIX_UPSTREAM: "http://x/path"'),
         ({"PINGSIX_UPSTREAM": "http://a,https://b"}, "cannot be mixed"),
         ({"PINGSIX_PLUGINS": "[]"}, "PINGSIX_PLUGINS: expected an object"),
-        ({"PINGSIX_PLUGINS": "{"}, "not valid YAML"),
+        ({"PINGSIX_PLUGINS": "{"}, "PINGSIX_PLUGINS: not valid YAML"),
+        ({"PINGSIX_PLUGINS": "{a: '${{NOPE}}'}"}, "PINGSIX_PLUGINS: can't find"),
         ({"PINGSIX_CONFIG": "a: [", "X": ""}, "PINGSIX_CONFIG: not valid YAML"),
         ({"PINGSIX_CONFIG": "a: ${{NOPE}}"}, "PINGSIX_CONFIG: can't find"),
         (
@@ -153,3 +154,65 @@ def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xef\xbb\xbfpingora: {threads: 2}")
     assert open_config(path).settings.worker_count == 2
+
+
+def test_what_belongs_to_run_is_told_to_be_unused_in_process(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = {
+        "admin": {"api_key": "k"},
+        "status": {},
+        "listeners": ["127.0.0.1:1"],
+        "defaults": {},
+    }
+    opened = open_config({"pingsix": section}, {})
+    assert opened.store is None
+    assert caplog.messages == [
+        "in-process these settings have no effect, they are those of pingsix-asgi run: "
+        "listeners, admin, status"
+    ]
+    caplog.clear()
+    opened = open_config({"pingsix": section}, {}, is_process=True)
+    assert opened.name == "sqlite"
+    assert caplog.messages == []
+    assert open_config({"routes": [ROUTE]}, {}).name == "dict"
+    assert caplog.messages == []
+
+
+def test_resources_beside_a_store_are_told_to_be_unused(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    store = {"store": f"sqlite:///{tmp_path}/x.db"}
+    open_config({"pingsix": store}, {})
+    assert caplog.messages == []
+    open_config({"pingsix": store, "routes": [ROUTE]}, {})
+    assert caplog.messages == [
+        "the configuration's own resources (1) are not used: they come from the sqlite store"
+    ]
+
+
+def test_variables_that_are_no_settings_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    known = {
+        "PINGSIX_PLUGINS": "{}",
+        "PINGSIX_LOG_LEVEL": "info",
+        "PINGSIX_SHARED_DIR": "/tmp",
+        "PINGSIX_ADMIN_URL": "x",
+        "PINGSIX_DEFAULTS__UPSTREAM_TLS_VERIFY": "true",
+        "pingsix_workers": "1",
+    }
+    open_config(None, known)
+    assert caplog.messages == []
+    open_config(None, {**known, "PINGSIX_UPSTREM": "x", "PINGSIX_ADMN__KEY": "x"})
+    assert caplog.messages == [
+        "PINGSIX_ADMN__KEY: there is no such setting",
+        "PINGSIX_UPSTREM: there is no such setting",
+    ]
+
+
+def test_a_process_with_nothing_to_do_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    open_config(None, {})
+    open_config({}, {}, is_process=True)
+    assert caplog.messages == []
+    open_config(None, {}, is_process=True)
+    assert caplog.messages == ["nothing is configured: without routes everything is answered 404"]
