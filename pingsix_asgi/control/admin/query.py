@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from ...types import JSON
 from .exchange import Refusal, refused
+from .pattern import Pattern
 
 PAGE_SIZES: Final = range(10, 501)
 _FILTERED_BY: Final = ("service_id", "upstream_id")
@@ -57,14 +57,14 @@ def _uris(value: dict[str, JSON]) -> list[JSON]:
     return [value.get("uri"), *(uris if isinstance(uris, list) else ())]
 
 
-def _found(pattern: re.Pattern[str], texts: Sequence[JSON]) -> bool:
-    return any(isinstance(text, str) and pattern.search(text) for text in texts)
+def _found(pattern: Pattern, texts: Sequence[JSON]) -> bool:
+    return any(isinstance(text, str) and pattern.is_in(text) for text in texts)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> Pattern:
     try:
-        return re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
+        return Pattern(text)
+    except ValueError as error:
         raise refused(400, f"invalid regular expression: {error}") from None
 
 
