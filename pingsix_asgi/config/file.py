@@ -1,8 +1,9 @@
 """The configuration in a file, watched for changes.
 
 A change is seen when the file behind the path is another one or was written: Kubernetes swaps a
-directory symlink, editors rename a new file into place. A change with anything wrong in it is not
-published at all; what is wrong is logged, and what was in force stays.
+directory symlink, editors rename a new file into place. One that is written in place is read once
+two looks in a row found it the same. A change with anything wrong in it is not published at all,
+nor is a file that became empty; what is wrong is logged, and what was in force stays.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from .yaml_text import read_text
 
 logger = logging.getLogger("pingsix_asgi.config.file")
 
-POLL_S = 0.5
+POLL_S = 0.3
 """Time between two looks at the file."""
 Stamp: TypeAlias = tuple[str, int, int, int] | None
 """Real path, modification time (ns), inode and size; None while there is no file."""
 
 
-def read_file(path: Path, environ: Mapping[str, str]) -> Document:
+def read_file(path: Path, environ: Mapping[str, str], *, may_be_empty: bool = True) -> Document:
     """Read a configuration file. Raises SourceError, or InvalidConfig with every problem."""
     try:
         text = path.read_text("utf-8-sig")
@@ -38,7 +39,10 @@ def read_file(path: Path, environ: Mapping[str, str]) -> Document:
     except UnicodeDecodeError as error:
         raise SourceError(f"configuration file {path} is not UTF-8: {error.reason}") from error
     try:
-        return read_document(read_text(text, environ))
+        found = read_text(text, environ)
+        if found is None and not may_be_empty:
+            raise SourceError("it is empty now; write {} to remove everything")
+        return read_document(found)
     except SourceError as error:
         raise SourceError(f"configuration file {path}: {error}") from None
     except SchemaError as error:
@@ -85,9 +89,11 @@ class FileSource:
         """Publish the file, then every change of it that has no fault, until cancelled."""
         resources, revision = await self.load()
         _report(self.path, await publish(resources, revision, partial=False))
+        seen = self._stamp
         while True:
             await asyncio.sleep(self._poll_s)
-            if _stamp(self.path) == self._stamp:
+            seen, before = _stamp(self.path), seen
+            if seen == self._stamp or seen != before:  # nothing new, or still being written
                 continue
             try:
                 await self._reload(publish)
@@ -97,7 +103,7 @@ class FileSource:
     async def _reload(self, publish: Publish) -> None:
         before = self._document
         try:
-            await asyncio.to_thread(self._read)
+            await asyncio.to_thread(self._read, is_reload=True)
         except InvalidConfig as error:
             _report(self.path, error.errors)
             return
@@ -105,7 +111,7 @@ class FileSource:
             logger.error("%s: the configuration stays as it was", error)
             return
         document = self._document
-        if document is None or before is None:
+        if document is None or before is None or document is before:
             return
         if document.settings != before.settings:
             logger.warning("%s: changed settings take effect after a restart", self.path)
@@ -115,10 +121,13 @@ class FileSource:
         else:
             logger.info("%s: reloaded as revision %d", self.path, self.revision)
 
-    def _read(self) -> None:
+    def _read(self, *, is_reload: bool = False) -> None:
         # the stamp first: a write while we read is seen as one more change
         self._stamp = _stamp(self.path)
-        self._document = read_file(self.path, self._environ)
+        found = read_file(self.path, self._environ, may_be_empty=not is_reload)
+        if is_reload and _stamp(self.path) != self._stamp:
+            return
+        self._document = found
         self.revision += 1
 
 

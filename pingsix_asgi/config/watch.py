@@ -83,6 +83,8 @@ class StoreSource:
 
     async def run(self, publish: Publish) -> None:
         """Keep the gateway in step with the store until cancelled."""
+        self._is_listed = False  # whom an earlier run published to is not this one's ``publish``
+        self.status.awaits_publish = True
         try:
             while True:
                 try:

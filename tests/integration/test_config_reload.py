@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pingsix_asgi.config.file import FileSource
+from pingsix_asgi.config import file as file_module
+from pingsix_asgi.config.file import FileSource, Stamp
 from pingsix_asgi.testing import EchoApp
 from support.gateway import Gateway
 
@@ -61,6 +62,27 @@ async def test_a_file_written_in_place(tmp_path: Path) -> None:
         assert gateway.snapshot.changed == ("routes/1",)
 
 
+async def test_a_file_being_written_is_read_once_it_stays_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text("/a"))
+    looks = 0
+
+    def looking(file: Path) -> Stamp:
+        nonlocal looks
+        looks += 1
+        if 1 < looks <= 5:  # as much as was written by the time of each look
+            path.write_text(text(*(f"/{n}" for n in range(looks))))
+        return stamp(file)
+
+    stamp = file_module._stamp
+    monkeypatch.setattr(file_module, "_stamp", looking)
+    async with following(path) as gateway:
+        await until(lambda: len(paths_of(gateway)) == 5)
+        assert gateway.runtime.published == 2
+
+
 async def test_a_file_renamed_into_place(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text("/a"))
@@ -104,6 +126,7 @@ BAD = {
     ),
     "bad settings": ("pingsix: {nope: 1}", "pingsix: nope: additional properties"),
     "an unset variable": ("routes: [{id: '${{NOPE}}'}]", "can't find environment variable NOPE"),
+    "nothing": ("# cut off\n", "it is empty now"),
     "not UTF-8": ("\udcff", "is not UTF-8"),
 }
 

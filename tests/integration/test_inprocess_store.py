@@ -59,6 +59,18 @@ async def test_the_app_is_open_once_the_store_has_told(tmp_path: Path) -> None:
     await gateway.shutdown()
 
 
+async def test_a_gateway_that_is_started_again_has_its_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await put(path, "routes/1", {"uri": "/in", "plugins": {"echo": {"body": "in"}}})
+    gateway = PingSIX(config={"pingsix": {"store": f"sqlite:///{path}"}})
+    for _ in range(2):
+        await gateway.startup()
+        assert gateway.status.not_ready() is None
+        assert (await Client(gateway).get("/in")).body == b"in"
+        gateway.drain()
+        await gateway.shutdown()
+
+
 async def test_sealed_secrets_are_opened(tmp_path: Path) -> None:
     path, keyring = tmp_path / "store.db", Keyring(["0123456789abcdef"])
     sealed = {"uri": "/sealed", "plugins": {"basic-auth": {}, "echo": {"body": "in"}}}
