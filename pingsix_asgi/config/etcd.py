@@ -113,6 +113,12 @@ class _Watch:
         self._end = _encoded(_end(prefix))
         self._next = revision
         self._endpoint = client.endpoint
+        self._balance = 0
+        """Keys made less keys deleted, by what the watch delivered."""
+        self._at_first: int | None = None
+        """How many keys there were when the watch began."""
+        self._lacking_since: int | None = None
+        """``_next`` when a change was first read that the watch had not delivered."""
 
     async def receive(self) -> None:
         """Keep a watch request open."""
@@ -126,12 +132,16 @@ class _Watch:
             self.found.put_nowait(error)
 
     async def keep_contact(self) -> None:
-        """Read from the quorum now and then: a cut-off member keeps its watches open and silent."""
+        """Read from the quorum now and then: a cut-off member keeps its watches open and silent.
+
+        So does a dead connection; a change that was read and not delivered by the next time tells.
+        """
         try:
             while True:
                 await asyncio.sleep(CONTACT_INTERVAL_S)
-                answer = await self._client.call("kv/range", {"key": self._key, "count_only": True})
+                answer = await self._range(count_only=True)
                 self._check_revision(answer)
+                await self._check_delivery(answer)
                 if self._client.endpoint != self._endpoint:
                     raise EtcdError(f"endpoint {self._endpoint} stopped answering", UNAVAILABLE)
                 self.found.put_nowait(Batch((), self._next - 1))
@@ -163,6 +173,7 @@ class _Watch:
         events = [_event(event) for event in result.get("events", ())]
         if events:
             self._next = events[-1].revision + 1
+            self._balance += sum(map(_balance, events))
         return Batch(events, self._next - 1)
 
     def _check_revision(self, answer: JSON) -> None:
@@ -170,6 +181,33 @@ class _Watch:
         reached = int(answer["header"]["revision"])
         if reached < self._next - 1:
             raise Compacted(f"etcd went back from revision {self._next - 1} to {reached}")
+
+    async def _check_delivery(self, answer: JSON) -> None:
+        """Raise when two reads found a change that the watch lacks, and it brought nothing between.
+
+        etcd's revision grows by changes outside the prefix, too: whether a key is newer has to be
+        asked. A deletion shows in the number of keys alone.
+        """
+        is_behind = int(answer["header"]["revision"]) >= self._next and await self._has_newer()
+        at_first = int(answer.get("count", 0)) - self._balance
+        if self._at_first is None and not is_behind:
+            self._at_first = at_first
+        if not is_behind and at_first == self._at_first:
+            self._lacking_since = None
+        elif self._lacking_since == self._next:
+            raise EtcdError("the watch did not deliver a change", UNAVAILABLE)
+        else:
+            self._lacking_since = self._next
+
+    async def _has_newer(self) -> bool:
+        answer = await self._range(
+            sort_order="DESCEND", sort_target="MOD", limit="1", keys_only=True
+        )
+        return any(int(kv["mod_revision"]) >= self._next for kv in answer.get("kvs", ()))
+
+    async def _range(self, **options: str | bool) -> JSON:
+        body = {"key": self._key, "range_end": self._end, **options}
+        return await self._client.call("kv/range", body)
 
     def _cancelled(self, result: JSON) -> SourceError:
         reason = str(result.get("cancel_reason") or "no reason given")
@@ -179,6 +217,12 @@ class _Watch:
             # A watch opened with an expired token is refused this way, unlike any other call.
             self._client.forget_token()
         return EtcdError(f"watch cancelled: {reason}", UNAVAILABLE)
+
+
+def _balance(event: Event) -> int:
+    if event.item is None:
+        return -1
+    return 1 if event.item.created == event.item.modified else 0
 
 
 def _compare(condition: Condition) -> JSON:

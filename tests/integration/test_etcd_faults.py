@@ -16,7 +16,7 @@ import trustme
 from pingsix_asgi.config import etcd as etcd_module
 from pingsix_asgi.config.etcd import EtcdStore
 from pingsix_asgi.config.etcd_client import EtcdClient, EtcdError, EtcdOptions
-from pingsix_asgi.config.store import Put
+from pingsix_asgi.config.store import Delete, Put
 from pingsix_asgi.config.watch import SourceStatus, StoreSource
 from pingsix_asgi.errors import SourceError
 from support.etcd_server import EtcdServer, cluster, until
@@ -177,6 +177,63 @@ async def test_a_silent_watch_is_opened_again(
         assert follower.status.last_error is None
 
 
+class Swallowing:
+    """Stands before etcd; once ``is_dead``, watches that are open then get nothing any more."""
+
+    def __init__(self, server: EtcdServer) -> None:
+        self._port = server.port
+        self._dead: list[asyncio.Event] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def swallow(self) -> None:
+        for dead in self._dead:
+            dead.set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_etcd, to_etcd = await asyncio.open_connection("127.0.0.1", self._port)
+        dead = asyncio.Event()
+
+        async def copy(
+            source: asyncio.StreamReader, sink: asyncio.StreamWriter, is_request: bool
+        ) -> None:
+            while data := await source.read(65536):
+                if is_request and b"/v3/watch" in data:
+                    self._dead.append(dead)
+                if not dead.is_set():
+                    sink.write(data)
+            sink.close()
+
+        for work in (copy(reader, to_etcd, True), copy(from_etcd, writer, False)):
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+
+
+@pytest.mark.parametrize("change", ["put", "delete"])
+async def test_a_watch_whose_connection_died_is_noticed_by_what_it_lacks(
+    server: EtcdServer, writer: EtcdStore, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(etcd_module, "CONTACT_INTERVAL_S", 0.1)
+    await put(writer, "1", "/a")
+    await put(writer, "2", "/a")
+    swallowing = Swallowing(server)
+    front = await asyncio.start_server(swallowing, "127.0.0.1", 0)
+    port = front.sockets[0].getsockname()[1]
+    async with front, following(store_for(f"http://127.0.0.1:{port}")) as follower:
+        await follower.sees(**{"1": "/a", "2": "/a"})
+        await put(writer, "1", "/b")
+        await follower.sees(**{"1": "/b", "2": "/a"})
+        contact = follower.status.last_contact
+        await until(lambda: follower.status.last_contact != contact)
+        swallowing.swallow()
+        if change == "put":
+            await put(writer, "2", "/b")
+            await follower.sees(**{"1": "/b", "2": "/b"})
+        else:
+            await writer.commit([Delete("/apisix/routes/2")])
+            await follower.sees(**{"1": "/b"})
+        await until(lambda: follower.status.is_connected)
+
+
 async def test_another_endpoint_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_module, "CONTACT_INTERVAL_S", 0.2)
     members = await asyncio.to_thread(cluster, tmp_path, 3)
@@ -325,3 +382,26 @@ async def test_no_endpoint_left_is_a_source_error() -> None:
         with pytest.raises(SourceError):
             await work
     await store.aclose()
+
+
+@pytest.mark.parametrize("body", [b"<html>502</html>", b"[]", b"", b"\xff"])
+async def test_an_endpoint_that_is_no_etcd_is_passed_over(server: EtcdServer, body: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        writer.write(head % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    proxy = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    store = store_for(f"http://127.0.0.1:{port}", server.url)
+    assert not (await store.list("/apisix/")).items
+    assert store.client.endpoint == server.url
+    await store.aclose()
+    lone = store_for(f"http://127.0.0.1:{port}")
+    with pytest.raises(SourceError, match="502 is not"):
+        await lone.list("/apisix/")
+    await lone.aclose()
+    proxy.close()
+    await proxy.wait_closed()
