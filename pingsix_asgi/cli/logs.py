@@ -53,6 +53,22 @@ def set_up(level: str | None = None, style: LogFormat = "text") -> None:
     logging.captureWarnings(True)
 
 
+def warnings_as_lines() -> None:
+    """Write warnings to stderr as the command line writes errors, each one once."""
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        is_first = text not in seen
+        seen.add(text)
+        return is_first
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("pingsix-asgi: warning: %(message)s"))
+    handler.addFilter(is_new)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
 def to_file(log: Log, *, is_only_writer: bool) -> None:
     """Log to ``pingsix.log.path`` in place of stderr, in the same form.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidConfig, SchemaError
@@ -24,10 +24,18 @@ class Document:
     resources: Resources
 
 
+class InvalidDocument(InvalidConfig):
+    """A document with faults of form or settings; ``resources`` are those that could be filed."""
+
+    def __init__(self, errors: Sequence[SchemaError], resources: Resources) -> None:
+        super().__init__(errors)
+        self.resources = resources
+
+
 def read_document(document: JSON) -> Document:
     """Take a document apart: the sections ``pingora`` and ``pingsix``, and a list per kind.
 
-    Ids may be integers. Raises InvalidConfig for problems of the document's form or its settings,
+    Ids may be integers. Raises InvalidDocument for problems of the document's form or its settings,
     and tells those of the resources' fields with them. A document without the former is judged as
     a whole when its resources are compiled.
     """
@@ -57,7 +65,7 @@ def read_document(document: JSON) -> Document:
     except InvalidConfig as error:
         errors = [*error.errors, *errors]
     if errors:
-        raise InvalidConfig([*errors, *_field_errors(resources)])
+        raise InvalidDocument([*errors, *_field_errors(resources)], resources)
     return Document(settings, resources)
 
 

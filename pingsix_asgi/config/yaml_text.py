@@ -39,11 +39,16 @@ _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_text(text: str, environ: Mapping[str, str]) -> JSON:
-    """Read YAML (JSON is YAML too). Raises SourceError, or SchemaError for an unset variable."""
+    """Read YAML (JSON is YAML too). Raises SourceError, or SchemaError for unset variables."""
     loader = _Loader(text)
     loader.environ = environ
+    loader.unset = []
     try:
-        return loader.get_single_data()
+        document: JSON = loader.get_single_data()
+        if loader.unset:
+            # a document with holes would be judged wrongly
+            raise SchemaError(f"{_unset(*dict.fromkeys(loader.unset))} (nothing else was checked)")
+        return document
     except yaml.YAMLError as error:
         raise SourceError(f"not valid YAML: {_on_one_line(error)}") from None
     finally:
@@ -56,10 +61,14 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
     def value_of(found: re.Match[str]) -> str:
         value = environ.get(found[1], found[2])
         if value is None:
-            raise SchemaError(f"can't find environment variable {found[1]}")
+            raise SchemaError(_unset(found[1]))
         return value
 
     return _VARIABLE.sub(value_of, text)
+
+
+def _unset(*names: str) -> str:
+    return f"can't find environment variable{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def is_text(scalar: str) -> bool:
@@ -71,12 +80,13 @@ class _Loader(_BASE):  # type: ignore[misc]  # the base is chosen at run time
     """A safe loader with the rules above."""
 
     environ: Mapping[str, str]
+    unset: list[str]
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def construct_text(self, node: yaml.ScalarNode) -> JSON:
         value: str = node.value
         if "${{" in value:
-            value = substitute(value, self.environ)
+            value = self._substitute(value)
         return value if node.style in _QUOTED else _plain(value)
 
     def construct_map(self, node: yaml.MappingNode) -> dict[str, JSON]:
@@ -112,7 +122,16 @@ class _Loader(_BASE):  # type: ignore[misc]  # the base is chosen at run time
             raise yaml.constructor.ConstructorError(
                 None, None, "expected text as a key", node.start_mark
             )
-        return substitute(node.value, self.environ) if "${{" in node.value else node.value
+        return self._substitute(node.value) if "${{" in node.value else str(node.value)
+
+    def _substitute(self, text: str) -> str:
+        unset = [
+            found[1]
+            for found in _VARIABLE.finditer(text)
+            if found[2] is None and found[1] not in self.environ
+        ]
+        self.unset += unset
+        return text if unset else substitute(text, self.environ)
 
 
 _Loader.add_constructor(_TEXT, _Loader.construct_text)

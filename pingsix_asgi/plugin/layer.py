@@ -91,6 +91,18 @@ def parse_consumer_conf(plugin: type[Plugin], conf: JSON, faults: Faults) -> Plu
     return None if parsed is None else parsed[0]
 
 
+def judge_confs(registry: Registry, confs: JSON, is_consumer: bool, faults: Faults) -> None:
+    """Report what is wrong with the plugins of a resource that is faulty elsewhere, too."""
+    for name, conf in confs.items() if isinstance(confs, dict) else ():
+        plugin = find_plugin(registry, name, faults)
+        if plugin is None or not isinstance(conf, dict):
+            continue
+        if is_consumer and plugin.kind == "auth":
+            parse_consumer_conf(plugin, conf, faults)
+        else:
+            compile_step(plugin, conf, faults)
+
+
 def merge(*layers: Steps) -> dict[str, Step | None]:
     """Merge layers, the strongest first: whole confs replace each other, fields never mix."""
     merged: dict[str, Step | None] = {}
@@ -116,7 +128,10 @@ def _parsed(
     found = problems(model, options)
     if not isinstance(found, list):
         if unknown := options.keys() - _names(model):
-            logger.warning("plugin %s: no option %s", plugin.name, ", ".join(sorted(unknown)))
+            names = ", ".join(sorted(unknown))
+            logger.warning(
+                "%s/%s: plugin %s: no option %s", faults.kind, faults.id, plugin.name, names
+            )
         return None if meta.disable else (found, meta)
     if meta.disable:
         logger.warning("conf of the disabled plugin %s is invalid: %s", plugin.name, found[0])

@@ -17,7 +17,7 @@ from ..model.service import Service
 from ..model.ssl import SSL
 from ..model.upstream import Upstream as UpstreamModel
 from ..plugin.base import Plugin, PluginConf
-from ..plugin.layer import Faults, compile_step, find_plugin, parse_consumer_conf
+from ..plugin.layer import Faults, compile_step, find_plugin, judge_confs, parse_consumer_conf
 from ..plugin.registry import Registry
 from ..secrets.references import Unresolved
 from ..tls.contexts import check_client_pair, check_ssl
@@ -61,7 +61,10 @@ class Compiler:
         try:
             parsed = parse_document(kind, id, document)
             if isinstance(parsed, list):
-                return parsed
+                if isinstance(document, dict):
+                    is_consumer = kind in ("consumers", "credentials")
+                    judge_confs(self._registry, document.get("plugins"), is_consumer, faults)
+                return parsed + faults.errors
             part = self._part(f"{kind}/{id}", document, parsed, before, faults)
         except Exception as error:  # one document must never keep all others from being published
             logger.exception("%s/%s could not be compiled", kind, id)

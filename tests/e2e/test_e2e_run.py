@@ -196,6 +196,61 @@ def test_a_bad_configuration_names_every_error(files: Files) -> None:
             assert all(line.startswith("pingsix-asgi: ") for line in lines)
 
 
+def test_check_names_faults_of_form_settings_plugins_and_references_at_once(files: Files) -> None:
+    files.write(
+        rutes=[],
+        routes=[
+            {"id": "1", "uri": "/a", "upstream_id": "nope"},
+            {
+                "id": "2",
+                "uri": 5,
+                "priority": "high",
+                "service_id": "gone",
+                "plugins": {"limit-count": {"count": -1}, "nonsense": {}},
+            },
+            {"uri": "/no-id"},
+        ],
+        consumers=[{"username": "jack", "group_id": "none", "plugins": {"key-auth": {"key": 1}}}],
+    )
+    with gateway("check", "-c", str(files.path)) as process:
+        assert process.wait() == 1
+        for text in (
+            "configuration: rutes: ",
+            "routes: 2: id_required",
+            "routes/1: upstream_id: ",
+            "routes/2: uri: ",
+            "routes/2: priority: ",
+            "routes/2: service_id: ",
+            "routes/2: plugins.limit-count.count: ",
+            "routes/2: plugins.nonsense: ",
+            "consumers/jack: group_id: ",
+            "consumers/jack: plugins.key-auth.key: ",
+        ):
+            count = sum(f"pingsix-asgi: {text}" in line for line in process.stderr.splitlines())
+            assert count == 1, f"{text} in {process.stderr}"
+
+
+def test_options_a_plugin_does_not_have_are_warnings(files: Files) -> None:
+    cors = {"allow_origin": "*", "max_age": 3}
+    files.write(routes=[{"id": "1", "uri": "/*", "plugins": {"cors": cors}}])
+    told = "routes/1: plugin cors: no option allow_origin\n"
+    with gateway("check", "-c", str(files.path)) as process:
+        assert process.wait() == 0
+        assert process.stderr == f"pingsix-asgi: warning: {told}"
+    with files.running() as process:
+        assert told in process.stderr
+
+
+def test_every_variable_that_is_not_set_is_named(files: Files) -> None:
+    files.path.write_text("routes: [{id: '${{NOT_A}}', uri: '${{NOT_B}}${{NOT_A}}'}]")
+    with gateway("check", "-c", str(files.path)) as process:
+        assert process.wait() == 1
+        assert process.stderr == (
+            "pingsix-asgi: configuration: can't find environment variables NOT_A, NOT_B "
+            "(nothing else was checked)\n"
+        )
+
+
 def test_check_says_so_when_all_is_well(files: Files) -> None:
     with gateway("check", "-c", str(files.path)) as process:
         assert process.wait() == 0

@@ -26,7 +26,7 @@ def test_unknown_options_are_told_in_the_log(caplog: pytest.LogCaptureFixture) -
     assert isinstance(step.plugin, Marked)
     assert step.plugin.mark == "y"
     assert faults.errors == []
-    assert caplog.messages == ["plugin marked: no option a, marks"]
+    assert caplog.messages == ["routes/1: plugin marked: no option a, marks"]
 
 
 def test_known_options_are_not(caplog: pytest.LogCaptureFixture) -> None:
