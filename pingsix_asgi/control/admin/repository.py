@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...config.layout import decode_json, encode_json, is_placeholder, key_of, locate
 from ...config.store import Ambiguous, Condition, Delete, Item, Operation, Put, Store
@@ -20,6 +21,11 @@ from ...secrets.fields import (
 )
 from ...types import JSON
 from .exchange import refused
+
+T = TypeVar("T")
+
+SHOWN_AT_ONCE = 100
+"""Documents decoded or shown before requests in flight get their turn."""
 
 
 class Keyring(Protocol):
@@ -68,7 +74,7 @@ class Repository:
         """Return all resources below a folder, whatever their kind, and the revision."""
         listing = await self.store.list(folder)
         found = []
-        for item in listing.items:
+        async for item in unhurried(listing.items):
             try:
                 where = locate(item.key, self.store.prefix)
             except KeyError:
@@ -152,6 +158,14 @@ class Repository:
                 return value
 
         return change_secrets(kind, document, self._registry, change)
+
+
+async def unhurried(items: Sequence[T]) -> AsyncIterator[T]:
+    """Yield the items, giving requests in flight their turn now and then."""
+    for number, item in enumerate(items):
+        if number % SHOWN_AT_ONCE == SHOWN_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        yield item
 
 
 def _decoded(item: Item) -> JSON:

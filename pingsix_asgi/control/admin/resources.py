@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...clock import Clock
+from ...config.layout import decode_json, encode_json
 from ...config.store import Condition, Modified, Put, Unchanged
 from ...plugin.registry import Registry
 from ...types import JSON
@@ -23,7 +24,7 @@ from .exchange import Refusal, Request, refused
 from .integrity import Integrity
 from .kinds import ID, USERNAME, Kind
 from .query import select
-from .repository import Repository, Stored
+from .repository import Repository, Stored, unhurried
 from .validation import check_resource
 
 ATTEMPTS: Final = 50
@@ -67,14 +68,26 @@ class ResourceAPI:
         if place.id is None:
             folder = self._repository.folder(kind, place.parent)
             stored, _ = await self._repository.list(folder)
-            entries = [self._repository.entry(one) for one in stored if one.kind == kind]
-            if kind == "credentials" and not entries:  # no folder, as APISIX's etcd has it
+            stored = [one for one in stored if one.kind == kind]
+            if kind == "credentials" and not stored:  # no folder, as APISIX's etcd has it
                 raise Refusal(404, NOT_FOUND)
-            return 200, select(entries, kind, request.query)
+            return 200, await self._selected(stored, kind, request)
         found = await self._repository.get(kind, place.id) if _is_id(place) else None
         if found is None:
             raise Refusal(404, NOT_FOUND)
         return 200, self._repository.entry(found)
+
+    async def _selected(self, stored: list[Stored], kind: str, request: Request) -> JSON:
+        """Return the list that was asked for; only what is in it has its secrets looked for."""
+        by_key = {one.item.key: one for one in stored}
+        raw = [
+            {"key": key, "value": one.document, "createdIndex": one.item.created}
+            for key, one in by_key.items()
+        ]
+        selected = select(raw, kind, request.query)
+        chosen = unhurried(selected["list"])
+        entries = [self._repository.entry(by_key[one["key"]]) async for one in chosen]
+        return {**selected, "list": entries}
 
     async def put(self, place: Place, request: Request) -> Answer:
         """Write a whole resource."""
@@ -191,6 +204,10 @@ class ResourceAPI:
         raise refused(503, "value changed before overwritten")
 
     def _check(self, kind: Kind, id: str, document: dict[str, Any]) -> None:
+        try:
+            decode_json(encode_json(document))  # as it will be read, also when it was put together
+        except (ValueError, RecursionError) as error:
+            raise refused(400, f"invalid configuration: {error}") from None
         if text := check_resource(kind.name, id, document, self._registry):
             raise refused(400, text)
 

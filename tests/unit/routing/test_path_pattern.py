@@ -112,5 +112,5 @@ def test_many_wildcards_take_linear_time_on_a_path_made_to_confuse_them() -> Non
     path = "/a" + "/x/b" * 4000
     began = time.perf_counter()
     assert captured(pattern, path) is None
-    # backtracking over 12 wildcards would take years; 5 s only says "not that"
-    assert time.perf_counter() - began < 5
+    # backtracking over 12 wildcards would take years; a minute only says "not that"
+    assert time.perf_counter() - began < 60
