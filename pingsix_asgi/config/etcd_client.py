@@ -238,9 +238,10 @@ def _decoded(status: int, body: bytes) -> JSON:
         # The gateway of some versions appends gRPC trailers after the JSON of an error.
         document, _ = json.JSONDecoder().raw_decode(body.decode())
     except ValueError:
-        raise SourceError(f"etcd: answer {status} is not JSON") from None
+        # a proxy, or no etcd at all: as good as an endpoint that does not answer
+        raise EtcdError(f"answer {status} is not JSON", UNAVAILABLE) from None
     if not isinstance(document, dict):
-        raise SourceError(f"etcd: answer {status} is not an object")
+        raise EtcdError(f"answer {status} is not an object", UNAVAILABLE)
     if status != 200 or "error" in document:
         raise _error(document)
     return document
@@ -250,7 +251,9 @@ def _result(line: str) -> JSON:
     try:
         document = json.loads(line)
     except ValueError:
-        raise SourceError("etcd: a line of a stream is not JSON") from None
+        raise EtcdError("a line of a stream is not JSON", UNAVAILABLE) from None
+    if not isinstance(document, dict):
+        raise EtcdError("a line of a stream is not an object", UNAVAILABLE)
     if "error" in document:
         raise _error(document)
     return document.get("result", document)

@@ -56,6 +56,7 @@ class TrafficSplit(Plugin):
 
     name = "traffic-split"
     priority = 966
+    encrypted = ("rules.weighted_upstreams.upstream.tls.client_key",)
 
     class Conf(PluginConf):
         rules: list[Rule] | None = None

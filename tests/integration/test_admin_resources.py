@@ -613,3 +613,15 @@ async def test_post_never_overwrites(admin: Admin) -> None:
     assert found["total"] == 13
     assert sum("desc" in entry["value"] for entry in found["list"]) == 11
     assert int(created["value"]["id"]) > id + 11
+
+
+@pytest.mark.parametrize("levels", [99, 101, 1200, 20_000])
+async def test_a_sub_path_that_nests_too_deeply(admin: Admin, levels: int) -> None:
+    await admin("PUT", "/routes/1", {**ROUTE, "plugins": {"stamp": {"count": 1}}})
+    status, text = await admin.refused("PATCH", f"/routes/1{'/plugins' * levels}", {"a": {"b": 1}})
+    assert (status, "nested too deeply" in text) == (400, True)
+    value: Any = 1
+    for _ in range(98):
+        value = {"a": value}
+    for path, change in (("", {"plugins": {"stamp": value}}), ("/plugins/stamp/x", value)):
+        assert (await admin("PATCH", f"/routes/1{path}", change))[0] == 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ...config.layout import MAX_DEPTH
 from ...types import JSON
 from .exchange import refused
 
@@ -27,6 +28,8 @@ def merged(document: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 def replaced(document: dict[str, Any], path: tuple[str, ...], value: JSON) -> dict[str, Any]:
     """Put ``value`` at ``path``, making objects on the way; null deletes. Raises Refusal."""
+    if len(path) > MAX_DEPTH:
+        raise refused(400, "invalid sub-path: nested too deeply")
     result: dict[str, Any] = _replaced(document, path, value, ())
     return result
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ...clock import Clock
 from ...config.layout import decode_json, encode_json
+from ...config.layout import decode_json, encode_json
 from ...config.store import Condition, Modified, Put, Unchanged
 from ...plugin.registry import Registry
 from ...types import JSON
@@ -204,6 +205,10 @@ class ResourceAPI:
         raise refused(503, "value changed before overwritten")
 
     def _check(self, kind: Kind, id: str, document: dict[str, Any]) -> None:
+        try:
+            decode_json(encode_json(document))  # as it will be read, also when it was put together
+        except (ValueError, RecursionError) as error:
+            raise refused(400, f"invalid configuration: {error}") from None
         try:
             decode_json(encode_json(document))  # as it will be read, also when it was put together
         except (ValueError, RecursionError) as error:

@@ -198,3 +198,12 @@ def test_secrets_in_a_list_of_another_length_are_not_guessed() -> None:
         with pytest.raises(SchemaError, match="send the values") as raised:
             restore("routes", sent, stored, REGISTRY)
         assert raised.value.path == "plugins.secretive.keys.0"
+
+
+def test_the_client_key_of_a_share_of_the_traffic_is_secret() -> None:
+    def split(key: str) -> Any:
+        share = {"upstream": {"tls": {"client_cert": "C", "client_key": key}}}
+        return {"plugins": {"traffic-split": {"rules": [{"weighted_upstreams": [share]}]}}}
+
+    assert redact("routes", split("K"), Registry()) == split("***")
+    assert restore("routes", split("***"), split("K"), Registry()) == split("K")
