@@ -100,6 +100,25 @@ class FileSource:
             except Exception:  # the root of a background task: nothing may end it
                 logger.exception("reloading %s failed: the configuration stays", self.path)
 
+    async def follow_settings(self) -> None:
+        """Tell when settings change, until cancelled: for a file whose resources are not used."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            if _stamp(self.path) == self._stamp:
+                continue
+            before = self._document
+            try:
+                await asyncio.to_thread(self._read)
+            except ConfigError as error:
+                logger.error("%s: %s", self.path, error)
+                continue
+            self._tell_settings(before)
+
+    def _tell_settings(self, before: Document | None) -> None:
+        after = self._document
+        if before is not None and after is not None and before.settings != after.settings:
+            logger.warning("%s: changed settings take effect after a restart", self.path)
+
     async def _reload(self, publish: Publish) -> None:
         before = self._document
         try:
@@ -113,8 +132,7 @@ class FileSource:
         document = self._document
         if document is None or before is None or document is before:
             return
-        if document.settings != before.settings:
-            logger.warning("%s: changed settings take effect after a restart", self.path)
+        self._tell_settings(before)
         errors = await publish(document.resources, self.revision, partial=False)
         if errors:
             _report(self.path, errors)

@@ -55,6 +55,8 @@ class Opened:
     """For the status page: "yaml", "env", "dict", "etcd" or "sqlite"."""
     store: Store | None = None
     """What the Admin API writes to, if the configuration comes from a store."""
+    file: FileSource | None = None
+    """Where the settings stand when the configuration comes from a store."""
 
 
 def open_config(
@@ -117,7 +119,7 @@ def _opened(
     if count := sum(map(len, resources.values())):
         text = "the configuration's own resources (%d) are not used: they come from the %s store"
         logger.warning(text, count, store.name)
-    return Opened(settings, StoreSource(store), store.name, store)
+    return Opened(settings, StoreSource(store), store.name, store, file)
 
 
 def _tell_unused(settings: Settings) -> None:

@@ -77,6 +77,8 @@ class Running:
             self._opened.source.run(self._publish), name="pingsix-source", context=own
         )
         own.copy().run(self.runtime.spawn, self._refresh_secrets(), "pingsix-secrets")
+        if (file := self._opened.file) is not None:
+            own.copy().run(self.runtime.spawn, file.follow_settings(), "pingsix-settings")
         is_store = isinstance(self._opened.source, StoreSource)
         published = asyncio.ensure_future(self._published.wait())
         try:

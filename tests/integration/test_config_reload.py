@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pingsix_asgi.config import file as file_module
+from pingsix_asgi import PingSIX
 from pingsix_asgi.config.file import FileSource, Stamp
 from pingsix_asgi.testing import EchoApp
 from support.gateway import Gateway
@@ -171,6 +172,21 @@ async def test_changed_settings_are_told_to_need_a_restart(
         path.write_text(text("/b", extra="pingsix: {workers: 3}\n"))
         await until(lambda: paths_of(gateway) == ["/b"])
         assert "changed settings take effect after a restart" in caplog.text
+
+
+async def test_changed_settings_beside_a_store_are_told_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "config.yaml"
+    store = f"store: 'sqlite:///{tmp_path}/x.db'"
+    path.write_text(f"pingsix: {{{store}}}\n")
+    gateway = PingSIX(config=path)
+    await gateway.startup()
+    try:
+        path.write_text(f"pingsix: {{{store}, workers: 3}}\n")
+        await until(lambda: "changed settings take effect after a restart" in caplog.text)
+    finally:
+        await gateway.shutdown()
 
 
 async def test_requests_go_on_while_the_file_changes(tmp_path: Path) -> None:
