@@ -115,12 +115,16 @@ class Etcd(Section):
 
     def _judge(self, host: str) -> None:
         wanted = "https" if self.tls is not None else "http"
-        url = urlsplit(host if "://" in host else f"{wanted}://{host}")
+        shown = host.rpartition("@")[2].partition("?")[0]  # what is before may be a password
+        try:
+            url = urlsplit(host if "://" in host else f"{wanted}://{host}")
+        except ValueError:
+            raise ValueError(f'invalid_etcd_endpoint: "{shown}" is no URL') from None
         is_plain = not (url.username or url.password or url.query or url.fragment)
         if not url.hostname or not is_plain or url.path not in ("", "/"):
-            raise ValueError(f'invalid_etcd_endpoint: "{host}": expected scheme://host:port')
+            raise ValueError(f'invalid_etcd_endpoint: "{shown}": expected scheme://host:port')
         if url.scheme != wanted:
-            raise ValueError(f'invalid_etcd_endpoint: "{host}": expected {wanted} by tls')
+            raise ValueError(f'invalid_etcd_endpoint: "{shown}": expected {wanted} by tls')
 
 
 class AdminKey(Section):

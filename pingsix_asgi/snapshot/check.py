@@ -8,6 +8,7 @@ from ..errors import SchemaError
 from ..model.base import problems
 from ..model.upstream import Upstream
 from ..plugin.registry import Registry
+from ..tls.contexts import check_client_pair
 from ..types import JSON
 from .compile import Compiler
 
@@ -32,4 +33,10 @@ def _inline_upstreams(kind: str, id: str, document: JSON) -> Iterator[SchemaErro
             if share.get("upstream") is not None:
                 at = f"plugins.traffic-split.rules.{number}.weighted_upstreams.{index}.upstream"
                 found = problems(Upstream, share["upstream"], kind=kind, id=id, at=at)
-                yield from found if isinstance(found, list) else ()
+                if isinstance(found, list):
+                    yield from found
+                    continue
+                try:
+                    check_client_pair(found)
+                except SchemaError as error:
+                    yield SchemaError(error.message, kind=kind, id=id, path=f"{at}.{error.path}")

@@ -77,13 +77,14 @@ class TestKeys:
 
     async def test_the_check_can_be_switched_off(self, tmp_path: Path) -> None:
         async with admin_over(tmp_path, keys=(), requires_key=False) as admin:
-            assert (await admin.raw("GET", "/routes", headers={})).status == 200
+            here = {"host": "127.0.0.1:9180"}
+            assert (await admin.raw("GET", "/routes", headers=here)).status == 200
             for foreign in (
                 {"origin": "http://evil.example"},
                 {"origin": "null"},
                 {"sec-fetch-site": "cross-site"},
             ):
-                answer = await admin.raw("GET", "/routes", headers=foreign)
+                answer = await admin.raw("GET", "/routes", headers={**here, **foreign})
                 assert answer.status == 403
                 assert answer.header("access-control-allow-origin") is None
             own = {"origin": "http://127.0.0.1:9180", "host": "127.0.0.1:9180"}
@@ -282,3 +283,12 @@ async def test_a_configuration_can_be_validated_whole(admin: Admin) -> None:
         ("services", "0", 0),
     }
     assert (await admin("POST", "/configs/validate", [1]))[0] == 400
+
+
+async def test_without_keys_a_name_that_was_pointed_here_is_refused(tmp_path: Path) -> None:
+    async with admin_over(tmp_path, keys=(), requires_key=False) as admin:
+        for host in ("127.0.0.1:9180", "[::1]:9180", "localhost", "localhost:9180"):
+            assert (await admin.raw("GET", "/routes", headers={"host": host})).status == 200
+        for host in ("evil.example:9180", "", "[::1", "127.0.0.1.evil.example"):
+            headers = {"host": host, "sec-fetch-site": "same-origin"}
+            assert (await admin.raw("GET", "/routes", headers=headers)).status == 403

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from pingsix_asgi.config.etcd import EtcdStore
+from pingsix_asgi.config.etcd_client import EtcdClient, EtcdOptions
 from pingsix_asgi.config.layout import decode_json
 from pingsix_asgi.config.store import Put
 from support.admin_client import KEY, Admin, admin_over
+from support.etcd_server import EtcdServer
 
 UPSTREAM = {"nodes": {"127.0.0.1:1980": 1}, "type": "roundrobin"}
 ROUTE = {"uri": "/hello", "upstream": UPSTREAM}
@@ -625,3 +628,36 @@ async def test_a_sub_path_that_nests_too_deeply(admin: Admin, levels: int) -> No
         value = {"a": value}
     for path, change in (("", {"plugins": {"stamp": value}}), ("/plugins/stamp/x", value)):
         assert (await admin("PATCH", f"/routes/1{path}", change))[0] == 400
+
+
+@pytest.mark.parametrize("kind", ["upstreams", "routes", "traffic-split"])
+async def test_a_client_certificate_that_does_not_load_is_refused(admin: Admin, kind: str) -> None:
+    bad = {**UPSTREAM, "tls": {"client_cert": "x" * 128, "client_key": "y" * 128}}
+    rules = [{"weighted_upstreams": [{"upstream": bad}]}]
+    split = {**ROUTE, "plugins": {"traffic-split": {"rules": rules}}}
+    documents = {"upstreams": bad, "routes": {**ROUTE, "upstream": bad}, "traffic-split": split}
+    path = "/upstreams/1" if kind == "upstreams" else "/routes/1"
+    status, text = await admin.refused("PUT", path, documents[kind])
+    assert (status, "failed to parse cert or key" in text) == (400, True)
+
+
+async def test_ids_that_start_with_a_dot_are_refused(admin: Admin) -> None:
+    assert (await admin("PUT", "/routes/.a", ROUTE))[0] == 400
+    assert (await admin("PUT", "/routes", {**ROUTE, "id": ".a"}))[0] == 400
+    assert (await admin("PUT", "/routes/a.b", ROUTE))[0] == 201
+
+
+async def test_a_consumer_with_many_credentials_can_be_deleted_over_etcd(tmp_path: Path) -> None:
+    server = EtcdServer(tmp_path).start()
+    store = EtcdStore(EtcdClient(EtcdOptions(endpoints=[server.url])))
+    try:
+        admin = Admin(store)
+        assert (await admin("PUT", "/consumers", {"username": "jack"}))[0] == 201
+        below = "/apisix/consumers/jack/credentials"
+        for number in range(250):
+            await store.commit([Put(f"{below}/{number}", b"{}")])
+        assert (await admin("DELETE", "/consumers/jack"))[0] == 200
+        assert not (await store.list("/apisix/")).items
+    finally:
+        await store.aclose()
+        server.stop(kill=True)

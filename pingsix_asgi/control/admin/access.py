@@ -77,7 +77,8 @@ class Access:
         if self._clients and not self._is_allowed_client(request.client):
             raise Refusal(403, "Forbidden")
         if not self._options.requires_key:
-            if _is_cross_origin(request):  # any web page could write to an API without keys
+            # any web page could write to an API without keys, also under a name it owns
+            if _is_cross_origin(request) or _is_named(request.headers.get("host")):
                 raise Refusal(403, "Forbidden")
             return
         given = (
@@ -128,6 +129,17 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_named(host: str | None) -> bool:
+    """Tell whether a Host is a name that a web page could have pointed at this machine."""
+    if host is None:  # no browser
+        return False
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name != "localhost" and not ipaddress.ip_address(name)
+    except ValueError:
+        return True
 
 
 def _is_cross_origin(request: Request) -> bool:

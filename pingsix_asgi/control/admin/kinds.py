@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-ID: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+ID: Final = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,63}")
 USERNAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,256}")
 
 

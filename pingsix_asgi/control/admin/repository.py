@@ -24,6 +24,8 @@ from .exchange import refused
 
 T = TypeVar("T")
 
+DELETED_AT_ONCE = 100
+"""Keys deleted in one transaction: etcd takes 128 operations by default."""
 SHOWN_AT_ONCE = 100
 """Documents decoded or shown before requests in flight get their turn."""
 
@@ -104,14 +106,17 @@ class Repository:
             raise
 
     async def delete(self, keys: Sequence[str], conditions: Sequence[Condition]) -> bool:
-        """Delete keys if the conditions hold."""
-        operations: list[Operation] = [Delete(key) for key in keys]
-        try:
-            return await self.store.commit(operations, conditions) is not None
-        except Ambiguous:
-            if await self.store.get(keys[0]) is None:
-                return True
-            raise
+        """Delete keys if the conditions hold; many in several steps, the last key in the last."""
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            part = keys[start : start + DELETED_AT_ONCE]
+            operations: list[Operation] = [Delete(key) for key in part]
+            try:
+                if await self.store.commit(operations, conditions) is None:
+                    return False
+            except Ambiguous:
+                if await self.store.get(part[0]) is not None:
+                    raise
+        return True
 
     def entry(self, stored: Stored) -> dict[str, Any]:
         """Return how a resource is shown."""

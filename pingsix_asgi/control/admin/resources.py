@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from ...clock import Clock
 from ...config.layout import decode_json, encode_json
-from ...config.layout import decode_json, encode_json
 from ...config.store import Condition, Modified, Put, Unchanged
 from ...plugin.registry import Registry
 from ...types import JSON
@@ -179,7 +178,7 @@ class ResourceAPI:
             if kind == "consumers":
                 folder = self._repository.folder("credentials", id)
                 below, revision = await self._repository.list(folder)
-                keys += [one.item.key for one in below]
+                keys = [*(one.item.key for one in below), key]
                 checked.append(Unchanged(folder, revision))
             elif request.query.get("force") != "true":
                 checked += await self._integrity.deleting(kind, id)
@@ -205,10 +204,6 @@ class ResourceAPI:
         raise refused(503, "value changed before overwritten")
 
     def _check(self, kind: Kind, id: str, document: dict[str, Any]) -> None:
-        try:
-            decode_json(encode_json(document))  # as it will be read, also when it was put together
-        except (ValueError, RecursionError) as error:
-            raise refused(400, f"invalid configuration: {error}") from None
         try:
             decode_json(encode_json(document))  # as it will be read, also when it was put together
         except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pingsix_asgi.errors import InvalidConfig
-from pingsix_asgi.settings import Settings, load_settings
+from pingsix_asgi.settings import Etcd, Settings, load_settings
 from pingsix_asgi.types import JSON
 
 KEYED = {"api_key": "secret"}
@@ -204,3 +204,10 @@ def test_a_bad_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch
 def test_remote_admin_may_be_allowed() -> None:
     admin = {**KEYED, "address": "0.0.0.0:1", "allow_insecure_remote": True}
     assert isinstance(load_settings({"admin": admin}), Settings)
+
+
+@pytest.mark.parametrize("host", ["http://u:s3cret@a:1", "u:s3cret@a:1?k=s3cret", "u:s3cret@[a"])
+def test_credentials_in_an_address_of_etcd_are_not_told(host: str) -> None:
+    with pytest.raises(ValueError, match="invalid_etcd_endpoint") as raised:
+        Etcd._judge(Etcd(host=("a:1",)), host)
+    assert "s3cret" not in str(raised.value)
