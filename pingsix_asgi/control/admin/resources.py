@@ -115,6 +115,8 @@ class ResourceAPI:
         body = self._repository.restored(kind.name, body, None)
         self._check(kind, "0", stamped(_with_id(kind, "0", body), None, self._now()))
 
+        id = ""
+
         def make(before: Stored | None) -> dict[str, Any]:
             if before is not None:  # the store began anew, or somebody counts as we do
                 raise _Taken
