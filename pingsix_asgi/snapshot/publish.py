@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 
@@ -14,6 +15,10 @@ from .build import Builder
 from .resolve import Resolved
 
 logger = logging.getLogger("pingsix_asgi.snapshot")
+
+
+LARGE = 500
+"""Resources compiled at once from which on the cycle collector leaves them alone."""
 
 
 class Publisher:
@@ -76,6 +81,8 @@ class Publisher:
             self._builder.runtime.discard(snapshot)
             return wrong
         await self._builder.runtime.publish(snapshot)
+        if len(snapshot.changed) >= LARGE:
+            _leave_to_refcounts()
         self._builder.plans.clear()
         self._given, self._in_force = given, resolved
         self._log(revision, len(snapshot.changed), errors)
@@ -91,3 +98,13 @@ class Publisher:
         )
         for error in errors:
             logger.error("%s", error)
+
+
+def _leave_to_refcounts() -> None:
+    """Take what a large configuration is made of out of the collector's sight.
+
+    It has no cycles to find, and a full collection of 10 000 routes holds requests up for some
+    100 ms.
+    """
+    gc.collect(1)  # what is young and in cycles must not be kept for ever
+    gc.freeze()
