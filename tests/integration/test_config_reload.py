@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pingsix_asgi.config import file as file_module
 from pingsix_asgi import PingSIX
+from pingsix_asgi.config import file as file_module
 from pingsix_asgi.config.file import FileSource, Stamp
 from pingsix_asgi.testing import EchoApp
 from support.gateway import Gateway

@@ -197,8 +197,8 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
             "wrong type: expected integer, got string",
             "methods.0": 'property "methods" validation failed: failed to validate item 1: '
             "matches none of the enum values",
-            "labels.a": 'property "labels" validation failed: failed to validate a (matching ".*"): '
-            'failed to match pattern "^\\S+$" with "b c"',
+            "labels.a": 'property "labels" validation failed: '
+            'failed to validate a (matching ".*"): failed to match pattern "^\\S+$" with "b c"',
         },
     ),
     "equal items": (
