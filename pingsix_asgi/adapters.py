@@ -20,6 +20,7 @@ from .model.base import parse
 from .plugin.base import Plugin, PluginConf
 from .plugin.consumer import Consumers, Identified
 from .plugin.plan import Plan, Step, compile_plan
+from .plugin.registry import Registry
 from .proxy.local import LocalTarget
 from .types import JSON, ASGIApp, Receive, Scope, Send
 
@@ -88,11 +89,13 @@ class PluginMiddleware:
         self._app = app
         self._clock = clock or SystemClock()
         self._kept: dict[Hashable, Any] = {}
+        registry = Registry(confs)
         layer = {}
         for plugin, options in confs.items():
             host = LoneHost(plugin, self._clock, self._kept, consumers)
             host.load_metadata((metadata or {}).get(plugin.name))
             instance = plugin(parse(plugin.Conf, dict(options), kind="plugins", id=plugin.name))
+            instance.compose(registry)
             instance.setup(host)
             layer[plugin.name] = Step(instance, plugin.priority)
         self._match = LoneMatch(compile_plan({}, layer), LocalTarget(app))

@@ -10,9 +10,8 @@ from pydantic import Field
 from ..context import Context
 from ..errors import SchemaError
 from ..http.response import json_reply
-from ..model.base import parse
-from ..plugin.base import Host, Plugin, PluginConf, Reply
-from ..plugin.registry import Registry
+from ..plugin.base import Host, Plugin, PluginConf, PluginFinder, Reply
+from ..plugin.nested import make_nested
 from ..types import JSON
 
 
@@ -32,17 +31,15 @@ class MultiAuth(Plugin):
         ]
 
     def __init__(self, conf: Conf) -> None:
-        registry = Registry()
+        self._confs = conf.auth_plugins
         self._plugins: list[Plugin] = []
-        for index, entry in enumerate(conf.auth_plugins):
-            for name, document in entry.items():
-                plugin = registry.find(name)
-                if plugin.kind != "auth":
-                    raise SchemaError(
-                        f"{name} plugin is not supported", path=f"auth_plugins.{index}"
-                    )
-                self._plugins.append(_made(plugin, document, f"auth_plugins.{index}.{name}"))
         self._reply = json_reply(401, {"message": "Authorization Failed"})
+
+    def compose(self, plugins: PluginFinder) -> None:
+        for index, entry in enumerate(self._confs):
+            for name, document in entry.items():
+                at = f"auth_plugins.{index}.{name}"
+                self._plugins.append(_made(plugins, name, document, at))
 
     def setup(self, host: Host) -> None:
         for plugin in self._plugins:
@@ -58,9 +55,11 @@ class MultiAuth(Plugin):
         return self._reply
 
 
-def _made(plugin: type[Plugin], document: JSON, at: str) -> Plugin:
+def _made(plugins: PluginFinder, name: str, document: JSON, at: str) -> Plugin:
+    if plugins.find(name).kind != "auth":
+        raise SchemaError(f"{name} plugin is not supported", path=at)
     try:
-        return plugin(parse(plugin.Conf, document, at=at))
+        return make_nested(plugins, name, document, at)
     except SchemaError as error:
-        text = f"plugin {plugin.name} check schema failed: {error.message}"
+        text = f"plugin {name} check schema failed: {error.message}"
         raise SchemaError(text, path=error.path) from None

@@ -83,6 +83,13 @@ class Host(Protocol):
         """Return the index of consumers by their credential for this auth plugin."""
 
 
+class PluginFinder(Protocol):
+    """The plugins there are: given in code, shipped, or from an entry point."""
+
+    def find(self, name: str) -> type[Plugin]:
+        """Return the class of a plugin. Raises ReferenceMissing."""
+
+
 class Plugin:
     """One instance per (owner, conf): a pure function of its conf, shared by all requests.
 
@@ -121,6 +128,13 @@ class Plugin:
 
     def __init__(self, conf: Any) -> None:
         """Do all work that depends only on ``conf``. Raises SchemaError (with ``path``) if bad."""
+
+    def compose(self, plugins: PluginFinder) -> None:
+        """Make the plugins that the conf names, for one that holds others (``nested``).
+
+        Called once, right after construction, also when a document is only judged. They are set
+        up in ``setup`` like everything else. Raises SchemaError (with ``path``) if one is bad.
+        """
 
     def setup(self, host: Host) -> None:
         """Called once, after construction and before the first request."""

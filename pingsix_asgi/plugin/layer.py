@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from ..errors import ReferenceMissing, SchemaError
 from ..model.base import problems
 from ..types import JSON
-from .base import Plugin, PluginConf
+from .base import Plugin, PluginConf, PluginFinder
 from .meta import FILTER_FAULT, FILTER_PATH, Meta, decorator, split_meta
 from .plan import Step
 from .registry import Registry
@@ -60,8 +60,12 @@ def find_plugin(registry: Registry, name: str, faults: Faults) -> type[Plugin] |
         return None
 
 
-def compile_step(plugin: type[Plugin], conf: JSON, faults: Faults) -> Step | None:
+def compile_step(
+    plugin: type[Plugin], conf: JSON, faults: Faults, registry: PluginFinder
+) -> Step | None:
     """Validate a conf and make its instance, without ``setup``; None if disabled or faulty.
+
+    ``registry`` has the plugins that this one may hold.
 
     Faults of a disabled plugin are only logged. Source: apisix/plugin.lua (check_single_plugin).
     """
@@ -71,6 +75,7 @@ def compile_step(plugin: type[Plugin], conf: JSON, faults: Faults) -> Step | Non
     options, meta = parsed
     try:
         instance = plugin(options)
+        instance.compose(registry)
         wrap = decorator(instance, meta)
     except SchemaError as error:
         faults.add_conf(plugin.name, [error])
@@ -100,7 +105,7 @@ def judge_confs(registry: Registry, confs: JSON, is_consumer: bool, faults: Faul
         if is_consumer and plugin.kind == "auth":
             parse_consumer_conf(plugin, conf, faults)
         else:
-            compile_step(plugin, conf, faults)
+            compile_step(plugin, conf, faults, registry)
 
 
 def merge(*layers: Steps) -> dict[str, Step | None]:

@@ -173,7 +173,8 @@ class Compiler:
                 continue
             entry = known.get(name)
             if entry is None or not self._is_current(entry, plugin, conf, timeout):
-                entry = Entry(conf, plugin, compile_step(plugin, conf, faults))
+                step = compile_step(plugin, conf, faults, self._registry)
+                entry = Entry(conf, plugin, step)
                 fresh.append(name)
             entries[name] = entry
         if self._gateway is not None and not faults.errors:

@@ -6,6 +6,7 @@ import pytest
 
 from pingsix_asgi.plugin.base import Plugin, PluginConf
 from pingsix_asgi.plugin.layer import Faults, compile_step
+from pingsix_asgi.plugin.registry import Registry
 
 
 class Marked(Plugin):
@@ -21,7 +22,7 @@ class Marked(Plugin):
 
 def test_unknown_options_are_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     faults = Faults("routes", "1")
-    step = compile_step(Marked, {"mark": "y", "marks": 1, "a": 2, "_meta": {}}, faults)
+    step = compile_step(Marked, {"mark": "y", "marks": 1, "a": 2, "_meta": {}}, faults, Registry())
     assert step is not None
     assert isinstance(step.plugin, Marked)
     assert step.plugin.mark == "y"
@@ -30,5 +31,5 @@ def test_unknown_options_are_told_in_the_log(caplog: pytest.LogCaptureFixture) -
 
 
 def test_known_options_are_not(caplog: pytest.LogCaptureFixture) -> None:
-    assert compile_step(Marked, {"mark": "y"}, Faults("routes", "1")) is not None
+    assert compile_step(Marked, {"mark": "y"}, Faults("routes", "1"), Registry()) is not None
     assert caplog.records == []
