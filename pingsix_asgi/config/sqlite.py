@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +39,11 @@ POLL_INTERVAL_S = 0.05
 HISTORY = 1000
 """Revisions a watch can go back; a process asleep for longer lists again."""
 LOCK_TIMEOUT_S = 5.0
+WAL_RETRY_S = 0.005
+"""How long to wait for another process that is making the same file."""
+
+_MAKING = threading.Lock()
+"""Held while a file is made: until it is closed, no thread of this process may connect to it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (revision INTEGER NOT NULL, compacted INTEGER NOT NULL);
@@ -135,11 +142,9 @@ class _Database:
     """The blocking half: one connection, used by one thread."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The values hold keys and passwords: never readable by others, not even for a moment.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _make(path)
         self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(self._db)
         self._db.execute("PRAGMA synchronous = FULL")
         with _Transaction(self._db):
             for statement in _SCHEMA.strip().split(";\n"):
@@ -280,14 +285,41 @@ class _Transaction:
         self._db.execute(f"BEGIN {self._mode}")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            try:
+        try:
+            if kind is None:
                 self._db.execute("COMMIT")
-            except sqlite3.Error:
+        finally:
+            if self._db.in_transaction:  # after some errors SQLite has rolled back already
                 self._db.execute("ROLLBACK")
+
+
+def _make(path: Path) -> None:
+    """Make an empty file unless there is one.
+
+    The values hold keys and passwords: never readable by others, not even for a moment. A file that
+    is there is not opened: closing it would drop the locks of every other connection of this
+    process to it (POSIX), and two writers at once ruin it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _MAKING, suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Set the journal mode, which is kept in the file.
+
+    SQLite does not wait for other connections here, whatever its timeout: of several that open a
+    new file at once, all but one may be told that it is locked.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-        else:
-            self._db.execute("ROLLBACK")
+        time.sleep(WAL_RETRY_S)
 
 
 def _end(prefix: str) -> str:

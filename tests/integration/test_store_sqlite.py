@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,36 @@ async def main():
     listing = await store.list("/apisix/")
     async for batch in store.watch("/apisix/", listing.revision + 1):
         print(time.monotonic(), len(batch.events), flush=True)
+
+asyncio.run(main())
+"""
+
+LOCKED = """
+import fcntl, os, sys
+
+SHARED = 0x40000002  # where SQLite locks its file
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, SHARED)
+    except OSError:
+        sys.exit(0)
+sys.exit(1)
+"""
+OPENER = """
+import asyncio, sys
+from pingsix_asgi.config.sqlite import SQLiteStore
+from pingsix_asgi.config.store import Put
+
+async def write():
+    for _ in range(10):
+        store = SQLiteStore(sys.argv[1])
+        await store.commit([Put("/apisix/routes/1", b"x")])
+        await store.list("/apisix/")
+        await store.aclose()
+
+async def main():
+    await asyncio.gather(*(write() for _ in range(3)))
+    print("done")
 
 asyncio.run(main())
 """
@@ -145,6 +177,65 @@ async def test_a_lock_held_by_another_process_is_waited_for(tmp_path: Path) -> N
     other.close()
     assert await write == 2
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"), [(sqlite3.SQLITE_BUSY, "waited"), (sqlite3.SQLITE_CORRUPT, "raised")]
+)
+async def test_a_mode_that_others_are_setting_is_waited_for(
+    code: int, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite answers at once, whatever its timeout, when two connections switch to WAL."""
+    tries = []
+
+    class Refusing(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+            if "journal_mode" in sql and len(tries) < 3:
+                tries.append(sql)
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = code
+                raise error
+            return super().execute(sql, parameters)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Refusing))
+    store = SQLiteStore(tmp_path / "store.db")
+    if seen == "raised":
+        with pytest.raises(SourceError, match="locked"):
+            await store.list("/apisix/")
+        assert len(tries) == 1
+    else:
+        assert (await store.list("/apisix/")).items == []
+        assert len(tries) == 3
+    await store.aclose()
+
+
+async def test_opening_a_file_again_leaves_its_locks_alone(tmp_path: Path) -> None:
+    """POSIX drops all locks of a process on a file when any of its descriptors is closed."""
+    path = tmp_path / "store.db"
+    first, second = SQLiteStore(path), SQLiteStore(path)
+    await first.commit([Put("/apisix/routes/1", b"1")])
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN")
+    holder.execute("SELECT * FROM items").fetchall()
+    await second.list("/apisix/")
+    locks = subprocess.run([sys.executable, "-c", LOCKED, str(path)], check=False)
+    assert locks.returncode == 0, "the lock of the database file is gone"
+    holder.close()
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_many_stores_opened_at_once_in_processes_and_threads(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    opened = [spawn(OPENER, path) for _ in range(4)]
+    for opener in opened:
+        output, _ = await asyncio.to_thread(opener.communicate, timeout=60)
+        assert output == "done\n"
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("SELECT revision FROM state").fetchone() == (4 * 3 * 10,)
+    db.close()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
