@@ -105,7 +105,7 @@ class AdminClient:
 
     def _list(self, kind: str, path: str) -> dict[str, dict[str, Any]]:
         try:
-            entries = self._send("GET", path).get("list") or []
+            entries = self._send("GET", f"{path}?defaults=false").get("list") or []
         except AdminError as error:
             if error.status != 404 or kind != "credentials":
                 raise

@@ -18,6 +18,8 @@ from ..model.upstream import Upstream
 
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 """What can be spoken: OpenSSL 3 refuses older versions as insecure."""
+_BAD_CERT = "failed to parse cert: PEM_read_bio_X509_AUX() failed"
+_BAD_KEY = "failed to parse key: PEM_read_bio_PrivateKey() failed"
 
 
 def base_context(alpn: Sequence[str]) -> ssl.SSLContext:
@@ -45,8 +47,9 @@ def server_context(resource: SSL, alpn: Sequence[str]) -> ssl.SSLContext:
         context.options |= ssl.OP_NO_TICKET
         try:
             context.load_verify_locations(cadata=resource.client.ca)
-        except (ssl.SSLError, ValueError) as error:
-            raise SchemaError(f"not a CA certificate: {error}", path="client.ca") from None
+        except (ssl.SSLError, ValueError):
+            text = f"failed to validate client_cert: {_BAD_CERT}"
+            raise SchemaError(text, path="client.ca") from None
     return context
 
 
@@ -102,10 +105,26 @@ def load_pair(context: ssl.SSLContext, cert: str, key: str, path: str = "cert") 
             file.write(f"{cert.strip()}\n{key.strip()}\n")
         context.load_cert_chain(name, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error)
-        raise SchemaError(f"failed to parse cert or key: {reason}", path=path) from None
+        raise SchemaError(_lead(path) + _fault(error, cert), path=path) from None
     finally:
         os.unlink(name)
+
+
+def _lead(path: str) -> str:
+    """Return how a fault of a further pair is introduced."""
+    _, _, index = path.partition("certs.")
+    return f"failed to handle cert-key pair[{int(index) + 1}]: " if index else ""
+
+
+def _fault(error: Exception, cert: str) -> str:
+    """Tell what of a pair does not load, in APISIX's words, which are OpenSSL's."""
+    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        return "failed to parse key: it does not belong to the certificate"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=cert)
+    except (ssl.SSLError, ValueError):
+        return _BAD_CERT
+    return _BAD_KEY
 
 
 def _pairs(resource: SSL) -> Iterator[tuple[str, str, str]]:

@@ -113,7 +113,7 @@ def test_a_pair_that_does_not_fit_is_refused(running: Running) -> None:
     good, other = running.pki.ssl("a.three.test"), running.pki.ssl("a.three.test")
     status, found = running.send("PUT", "ssls/fit", {**good, "key": other["key"]})
     assert status == 400
-    assert "failed to parse cert or key" in found["error_msg"]
+    assert "failed to parse key: it does not belong" in found["error_msg"]
     assert KEY not in found["error_msg"]
     assert "PRIVATE" not in json.dumps(found)
 

@@ -20,6 +20,7 @@ from ...secrets.fields import (
     without_keys,
 )
 from ...types import JSON
+from .defaults import completed
 from .exchange import refused
 
 T = TypeVar("T")
@@ -118,22 +119,29 @@ class Repository:
                     raise
         return True
 
-    def entry(self, stored: Stored) -> dict[str, Any]:
-        """Return how a resource is shown."""
+    def entry(self, stored: Stored, *, is_bare: bool = False) -> dict[str, Any]:
+        """Return how a resource is shown; ``is_bare``: without defaults."""
         return {
-            **self.shown(stored.kind, stored.id, stored.document),
+            **self.shown(stored.kind, stored.id, stored.document, is_bare=is_bare),
             "createdIndex": stored.item.created,
             "modifiedIndex": stored.item.modified,
         }
 
-    def shown(self, kind: str, id: str, document: JSON) -> dict[str, Any]:
+    def shown(
+        self, kind: str, id: str, document: JSON, *, is_bare: bool = False
+    ) -> dict[str, Any]:
         """Return the key and the value: secrets hidden when they are sealed in the store.
 
         Without encryption they are shown as they are stored, but for the keys of ``ssls``.
+        Defaults are filled in as in APISIX, unless it is to be ``is_bare``.
         """
         if self._keyring is None:
-            return {"key": self.key(kind, id), "value": without_keys(kind, document)}
-        return {"key": self.key(kind, id), "value": redact(kind, document, self._registry)}
+            value = without_keys(kind, document)
+        else:
+            value = redact(kind, document, self._registry)
+        if not is_bare:
+            value = completed(kind, value, self._registry)
+        return {"key": self.key(kind, id), "value": value}
 
     def restored(self, kind: str, document: JSON, before: Stored | None) -> JSON:
         """Put stored secrets back where a client sent the ``***`` it had been shown.

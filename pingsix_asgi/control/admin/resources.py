@@ -75,7 +75,7 @@ class ResourceAPI:
         found = await self._repository.get(kind, place.id) if _is_id(place) else None
         if found is None:
             raise Refusal(404, NOT_FOUND)
-        return 200, self._repository.entry(found)
+        return 200, self._repository.entry(found, is_bare=_is_bare(request))
 
     async def _selected(self, stored: list[Stored], kind: str, request: Request) -> JSON:
         """Return the list that was asked for; only what is in it has its secrets looked for."""
@@ -86,7 +86,10 @@ class ResourceAPI:
         ]
         selected = select(raw, kind, request.query)
         chosen = unhurried(selected["list"])
-        entries = [self._repository.entry(by_key[one["key"]]) async for one in chosen]
+        is_bare = _is_bare(request)
+        entries = [
+            self._repository.entry(by_key[one["key"]], is_bare=is_bare) async for one in chosen
+        ]
         return {**selected, "list": entries}
 
     async def put(self, place: Place, request: Request) -> Answer:
@@ -294,6 +297,11 @@ def _is_id(place: Place) -> bool:
     if place.kind.name == "consumers":
         return USERNAME.fullmatch(place.id) is not None
     return all(USERNAME.fullmatch(part) or ID.fullmatch(part) for part in place.id.split("/"))
+
+
+def _is_bare(request: Request) -> bool:
+    """Tell whether a client wants documents as they are stored, without defaults."""
+    return request.query.get("defaults") == "false"
 
 
 def _ttl(request: Request) -> int | None:

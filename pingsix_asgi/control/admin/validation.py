@@ -26,6 +26,8 @@ _COMPLETE: Final = (
     "failed to handle",
     "failed to parse",
     "failed to validate the 'vars' expression",
+    "failed to validate client_cert",
+    "mismatched number of",
     "only one of",
     "only supports auth type",
     "missing key",
