@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from ..errors import ConfigError
-from ..settings import Log
+from ..model.setting_sections import Log
 
 LogFormat: TypeAlias = Literal["text", "json"]
 

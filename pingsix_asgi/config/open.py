@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from ..errors import SourceError
 from ..model.resources import Resources
-from ..settings import Etcd, Settings
+from ..model.setting_sections import Etcd
+from ..settings import Settings
 from .document import read_document
 from .env import FILE, chosen, read_environment, unknown_variables
 from .etcd import EtcdStore

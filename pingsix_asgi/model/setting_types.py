@@ -25,6 +25,11 @@ def _address(value: str) -> str:
     return value
 
 
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine can reach ``ip:port``."""
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+
+
 def listed(value: JSON) -> JSON:
     """Read a list from an environment variable: JSON, or items separated by commas."""
     if not isinstance(value, str):

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..config.open import open_store
 from ..control.admin import AdminAPI
-from ..control.admin.access import AdminKey, AdminOptions
 from ..control.status import StatusApp
 from ..errors import ConfigError
-from ..settings import is_loopback
+from ..model.setting_types import is_loopback
 from ..types import ASGIApp
 from .metrics import MetricsApp
 from .options import Listener, ServeOptions
@@ -71,15 +70,7 @@ class Hosts:
         store = gateway.runtime.keep("serving.admin", lambda: open_store(settings))
         if given is None or store is None:
             raise ConfigError("pingsix: admin: the Admin API needs etcd, or store: sqlite:///FILE")
-        options = AdminOptions(
-            keys=[AdminKey(key.key, key.role) for key in given.keys],
-            requires_key=given.admin_key_required,
-            allows_cors=given.enable_admin_cors,
-            allowed_clients=given.allow_admin,
-            address=given.address,
-            allows_insecure_remote=given.allow_insecure_remote,
-        )
-        return AdminAPI(store, gateway.registry, options, keyring=keyring_of(settings))
+        return AdminAPI(store, gateway.registry, given, keyring=keyring_of(settings))
 
     def _granian(self, app: ASGIApp, sock: socket, listener: Listener) -> Host:
         try:

@@ -19,12 +19,13 @@ from ..control.status import Status
 from ..errors import ConfigError, InvalidConfig, SchemaError
 from ..http.response import Response, error_page
 from ..model.resources import Resources
+from ..model.setting_sections import Defaults
 from ..plugin.internal_api import internal_apis
 from ..plugin.plan import Plan
 from ..plugin.registry import Registry
 from ..secrets.references import Unresolved
 from ..secrets.unseal import Unsealer
-from ..settings import Defaults, Settings
+from ..settings import Settings
 from ..snapshot.build import Builder
 from ..snapshot.match import NO_ROUTE, PlanCache, Refusal, RouteMatch
 from ..snapshot.publish import Publisher

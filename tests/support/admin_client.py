@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from pingsix_asgi.config.sqlite import SQLiteStore
 from pingsix_asgi.config.store import Store
 from pingsix_asgi.control.admin import AdminAPI
-from pingsix_asgi.control.admin.access import AdminKey, AdminOptions
+from pingsix_asgi.model.setting_sections import Admin as Options
+from pingsix_asgi.model.setting_sections import AdminKey
 from pingsix_asgi.plugin.base import Plugin, PluginConf
 from pingsix_asgi.plugin.registry import Registry
 from pingsix_asgi.testing import Answer, Client
@@ -38,12 +39,12 @@ class Admin:
     """Requests to an AdminAPI; answers are (status, document)."""
 
     def __init__(self, store: Store, keyring: Any = None, **options: Any) -> None:
-        keys: Sequence[AdminKey] = (AdminKey(KEY), AdminKey(VIEWER, "viewer"))
+        keys = (AdminKey(key=KEY), AdminKey(key=VIEWER, role="viewer"))
         self.store = store
         self.api = AdminAPI(
             store,
             Registry([Stamp]),
-            AdminOptions(**{"keys": keys, **options}),
+            Options(**{"admin_key": keys, **options}),
             keyring=keyring,
         )
         self.client = Client(self.api)

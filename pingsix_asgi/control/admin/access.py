@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
-from ...errors import ConfigError
+from ...model.setting_sections import Admin
 from ...types import RawHeaders
 from .exchange import Refusal, Request
-
-Role = Literal["admin", "viewer"]
 
 _PREFLIGHT: Final[RawHeaders] = [
     (b"access-control-allow-origin", b"*"),
@@ -31,52 +27,19 @@ _CORS: Final[RawHeaders] = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class AdminKey:
-    """A key and what it allows; a viewer may only read."""
-
-    key: str
-    role: Role = "admin"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminOptions:
-    """Options of the Admin API; defaults are APISIX's but for the address."""
-
-    keys: Sequence[AdminKey] = ()
-    requires_key: bool = True
-    allows_cors: bool = True
-    allowed_clients: Sequence[str] = ()
-    """Addresses and CIDR blocks; empty: everybody the listener lets in."""
-    address: str = "127.0.0.1:9180"
-    is_encrypted: bool = False
-    allows_insecure_remote: bool = False
-
-
 class Access:
-    """Judges requests. Raises ConfigError for options that would leave the API open."""
+    """Judges requests by the options of the Admin API."""
 
-    def __init__(self, options: AdminOptions) -> None:
-        if options.requires_key and not any(key.key.strip() for key in options.keys):
-            raise ConfigError("admin: api_key is required, or switch the key check off")
-        host = options.address.rpartition(":")[0].strip("[]")
-        if not (options.is_encrypted or options.allows_insecure_remote or _is_loopback(host)):
-            raise ConfigError(
-                f"admin: refusing to serve {options.address} without TLS; "
-                "use a loopback address or set allow_insecure_remote"
-            )
+    def __init__(self, options: Admin) -> None:
         self._options = options
-        self._keys = [(_digest(key.key), key.role) for key in options.keys if key.key.strip()]
-        try:
-            self._clients = [ipaddress.ip_network(text) for text in options.allowed_clients]
-        except ValueError as error:
-            raise ConfigError(f"admin: allow_admin: {error}") from None
+        self._keys = [(_digest(key.key), key.role) for key in options.keys]
+        self._clients = [ipaddress.ip_network(text, strict=False) for text in options.allow_admin]
 
     def check(self, request: Request) -> None:
         """Raise Refusal unless the client may do what it asks for."""
         if self._clients and not self._is_allowed_client(request.client):
             raise Refusal(403, "Forbidden")
-        if not self._options.requires_key:
+        if not self._options.admin_key_required:
             # any web page could write to an API without keys, also under a name it owns
             if _is_cross_origin(request) or _is_named(request.headers.get("host")):
                 raise Refusal(403, "Forbidden")
@@ -96,11 +59,11 @@ class Access:
 
     def cors(self, request: Request) -> RawHeaders:
         """Return the CORS headers of an answer."""
-        if not self._options.allows_cors or not self._options.requires_key:
+        if not self._options.enable_admin_cors or not self._options.admin_key_required:
             return []
         return _PREFLIGHT if request.method == "OPTIONS" else _CORS
 
-    def _role(self, given: str) -> Role | None:
+    def _role(self, given: str) -> str | None:
         """Compare with every key in constant time, so that time tells nothing about any."""
         digest, found = _digest(given), None
         for known, role in self._keys:
@@ -122,13 +85,6 @@ def _unauthorized(why: str) -> Refusal:
 
 def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_named(host: str | None) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from ...clock import Clock, SystemClock
 from ...config.store import Store
 from ...errors import SourceError
+from ...model.setting_sections import Admin
 from ...plugin.registry import Registry
 from ...types import JSON, RawHeaders, Receive, Scope, Send
-from .access import Access, AdminOptions
+from .access import Access
 from .exchange import Refusal, Request, answer, parse_head, read_body, refused
 from .kinds import KINDS
 from .repository import Keyring, Repository
@@ -26,14 +27,13 @@ class AdminAPI:
     """Serves ``/apisix/admin``; every other path is 404.
 
     ``keyring`` seals secrets in the store; without one they are kept as they are.
-    Raises ConfigError when the options would leave the API open.
     """
 
     def __init__(
         self,
         store: Store,
         registry: Registry,
-        options: AdminOptions,
+        options: Admin,
         *,
         keyring: Keyring | None = None,
         clock: Clock | None = None,

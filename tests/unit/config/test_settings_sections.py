@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pingsix_asgi.errors import InvalidConfig
-from pingsix_asgi.settings import Etcd, Settings, load_settings
+from pingsix_asgi.model.setting_sections import Etcd
+from pingsix_asgi.settings import Settings, load_settings
 from pingsix_asgi.types import JSON
 
 KEYED = {"api_key": "secret"}
@@ -153,6 +154,11 @@ REFUSED: dict[str, tuple[JSON, str, str]] = {
     ),
     "admin without key": ({"admin": {}}, "admin", "api_key_required"),
     "blank admin key": ({"admin": {"api_key": " "}}, "admin.api_key", "failed to match"),
+    "admin for no address": (
+        {"admin": {**KEYED, "allow_admin": ["nonsense"]}},
+        "admin.allow_admin",
+        "expected an IP address or a CIDR block",
+    ),
     "admin open to all": (
         {"admin": {**KEYED, "address": "0.0.0.0:1"}},
         "admin",
