@@ -27,7 +27,8 @@ from pingsix_asgi.config.etcd import EtcdStore
 from pingsix_asgi.config.etcd_client import EtcdClient, EtcdOptions
 from pingsix_asgi.config.store import Delete, Put
 from pingsix_asgi.errors import SourceError
-from support.etcd_server import EtcdServer, free_port
+from support.etcd_server import EtcdServer
+from support.processes import free_port
 
 ROUTES = 1000
 MANY_ROUTES = 10_000

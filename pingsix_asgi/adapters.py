@@ -105,7 +105,8 @@ class PluginMiddleware:
             await self._lifespan(scope, receive, send)
             return
         try:
-            request = request_of(scope)
+            path, target = read_path(scope)
+            request = Request(scope, path, target, read_host(scope["headers"]))
         except DownstreamError as error:
             ctx = Context(scope, receive, send, Request(scope, "/", b"/", ""))
             ctx.plan = Plan()
@@ -191,9 +192,3 @@ class NoConsumers:
 
     def by_name(self, username: str) -> Consumer | None:
         return None
-
-
-def request_of(scope: Scope) -> Request:
-    """Read the request of an HTTP or WebSocket scope. Raises DownstreamError 400."""
-    path, target = read_path(scope)
-    return Request(scope, path, target, read_host(scope["headers"]))

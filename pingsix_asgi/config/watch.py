@@ -43,7 +43,6 @@ class SourceStatus:
     last_contact: float | None = None
     revision: int = 0
     """The newest revision seen."""
-    published_revision: int | None = None
     awaits_publish: bool = True
     """The store is within reach again, but what was listed since is not published yet."""
     last_error: str | None = None
@@ -164,7 +163,6 @@ class StoreSource:
         revision = status.revision
         status.errors = await publish(documents.resources, revision)
         status.foreign_keys = documents.foreign
-        status.published_revision = revision
         status.awaits_publish = False
 
     def _reached(self, revision: int) -> None:

@@ -15,14 +15,8 @@ PREFIX = "apisix_"
 
 NODE_INFO = Family("node_info", "Info of this gateway", "gauge", ("hostname", "version"))
 ETCD_REACHABLE = Family("etcd_reachable", "Config server etcd reachable, 0 is unreachable", "gauge")
-ETCD_MODIFY_INDEXES = Family(
-    "etcd_modify_indexes", "Etcd modify index of the gateway's keys", "gauge", ("key",)
-)
 UPSTREAM_STATUS = Family(
     "upstream_status", "Upstream status from health checks", "gauge", ("name", "ip", "port")
-)
-CONNECTIONS = Family(
-    "nginx_http_current_connections", "Number of HTTP connections", "gauge", ("state",)
 )
 
 

@@ -32,6 +32,7 @@ class StoreStatus(Protocol):
     revision: int
     awaits_publish: bool
     last_error: str | None
+    foreign_keys: set[str]
 
 
 @dataclass(slots=True)
@@ -132,6 +133,7 @@ class Status:
             "error_kind": kind if is_connected else f"{self.source}_unavailable",
             "last_error": (store.last_error if store is not None else None) or self._last_error(),
             "counts": self.counts,
+            "foreign_keys": sorted(store.foreign_keys) if store is not None else [],
             "errors": [
                 {"kind": e.kind, "id": e.id, "path": e.path, "message": e.message}
                 for e in self.errors

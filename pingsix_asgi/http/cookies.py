@@ -6,8 +6,6 @@ the most specific path first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from .headers import Headers
 
 
@@ -24,16 +22,6 @@ def cookie(headers: Headers, name: str) -> str | None:
     return None
 
 
-def cookies(headers: Headers) -> dict[str, str]:
-    """Return the value of every cookie by name."""
-    found: dict[str, str] = {}
-    for line in headers.getlist(b"cookie"):
-        for name, value in _crumbs(line):
-            text = name.decode("utf-8", "surrogateescape")
-            found.setdefault(text, value.decode("utf-8", "surrogateescape"))
-    return found
-
-
 def without_cookie(headers: Headers, name: str) -> None:
     """Take every cookie ``name`` out of the headers; a Cookie line that is left empty goes too."""
     wanted = name.encode("utf-8", "surrogateescape")
@@ -46,12 +34,6 @@ def without_cookie(headers: Headers, name: str) -> None:
         kept = [crumb for crumb in crumbs if crumb and _split(crumb)[0] != wanted]
         if kept:
             headers.append(b"cookie", b"; ".join(kept))
-
-
-def _crumbs(line: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for part in line.split(b";"):
-        if b"=" in part:
-            yield _split(part)
 
 
 def _split(crumb: bytes) -> tuple[bytes, bytes]:

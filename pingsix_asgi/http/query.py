@@ -8,10 +8,7 @@ are ignored. Order and repeats survive.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote_from_bytes, unquote_to_bytes
-
-_SAFE = "!$'()*,;:@/?~"
-"""What a value may hold as it is (RFC 3986 §3.4, without "&", "=" and "+")."""
+from urllib.parse import unquote_to_bytes
 
 
 def pairs(query: bytes) -> list[tuple[str, str]]:
@@ -21,8 +18,13 @@ def pairs(query: bytes) -> list[tuple[str, str]]:
 
 def arguments(query: bytes) -> dict[str, str | list[str]]:
     """Return the values by name; a name that occurs several times has a list."""
+    return by_name(pairs(query))
+
+
+def by_name(items: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Return the values of pairs by name; a name that occurs several times has a list."""
     found: dict[str, str | list[str]] = {}
-    for name, value in pairs(query):
+    for name, value in items:
         known = found.get(name)
         if known is None:
             found[name] = value
@@ -60,11 +62,6 @@ def without_argument(query: bytes, name: str) -> bytes:
     return b"&".join(kept)
 
 
-def encode_pairs(items: Iterable[tuple[str, str]]) -> bytes:
-    """Write pairs as a query string."""
-    return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in items).encode()
-
-
 def _parts(query: bytes) -> Iterator[tuple[bytes, bytes]]:
     for part in query.split(b"&"):
         name, _, value = part.partition(b"=")
@@ -82,7 +79,3 @@ def _decode(raw: bytes) -> str:
     if b"%" in raw or b"+" in raw:
         raw = unquote_to_bytes(raw.replace(b"+", b" "))
     return raw.decode("utf-8", "surrogateescape")
-
-
-def _encode(text: str) -> str:
-    return quote_from_bytes(text.encode("utf-8", "surrogateescape"), _SAFE)

@@ -55,7 +55,6 @@ class Batcher:
         self._deliver = deliver
         self._max_pending = max_pending
         self._waiting: deque[Any] = deque()
-        self._oldest = 0.0
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False

@@ -50,6 +50,11 @@ PluginConfs: TypeAlias = dict[str, dict[str, Any]]
 """Plugin name to conf; a conf is validated by its plugin, see plugin/layer.py."""
 
 
+def is_reference(value: str) -> bool:
+    """Tell whether a text names a secret kept elsewhere, as ``$env://…`` and ``$secret://…`` do."""
+    return value[:10].lower().startswith(("$env://", "$secret://"))
+
+
 def unique(items: tuple[T, ...]) -> tuple[T, ...]:
     """Refuse an array with equal items."""
     seen: dict[Hashable, int] = {}

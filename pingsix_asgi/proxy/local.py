@@ -1,9 +1,9 @@
-"""Targets that need no network: the wrapped app, and the answer to what matches nothing."""
+"""The target that needs no network: the wrapped app."""
 
 from __future__ import annotations
 
 from ..context import Context
-from ..http.response import NOT_FOUND, Response
+from ..http.response import Response
 from ..types import ASGIApp, Receive, Send
 
 
@@ -22,17 +22,3 @@ class LocalTarget:
     async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
         """Call the app; what it raises goes on to the server."""
         await self._app(ctx.app_scope(), receive, send)
-
-
-class NotFoundTarget:
-    """No route matched and there is no app: APISIX's 404."""
-
-    __slots__ = ()
-
-    def prepare(self, ctx: Context) -> Response | None:
-        """Answer before anything else could."""
-        return NOT_FOUND
-
-    async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
-        """Answer all the same if somebody asks."""
-        await ctx.reply(NOT_FOUND)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ..errors import ReferenceMissing, SchemaError
+from ..model.fields import is_reference
 from ..plugin.base import Plugin
 from ..plugin.registry import Registry
 from ..types import JSON
@@ -68,10 +69,19 @@ def redact(kind: str, document: JSON, registry: Registry) -> JSON:
 
 
 def without_keys(kind: str, document: JSON) -> JSON:
-    """Leave out the private keys of an ``ssls`` document, as APISIX does; others stay."""
+    """Leave out the private keys of an ``ssls`` document, as APISIX does; references stay."""
     if kind != "ssls" or not isinstance(document, dict):
         return document
-    return {name: value for name, value in document.items() if name not in ("key", "keys")}
+    return {
+        name: value
+        for name, value in document.items()
+        if name not in ("key", "keys") or _are_references(value)
+    }
+
+
+def _are_references(value: JSON) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(one, str) and is_reference(one) for one in values)
 
 
 def restore(kind: str, document: JSON, stored: JSON, registry: Registry) -> JSON:
@@ -112,11 +122,6 @@ def check_restored(kind: str, document: JSON, registry: Registry) -> None:
         return value
 
     change_secrets(kind, document, registry, check)
-
-
-def is_reference(value: str) -> bool:
-    """Tell whether a value names a secret kept elsewhere."""
-    return value[:10].lower().startswith(("$env://", "$secret://"))
 
 
 def _unknown(path: Path, why: str) -> SchemaError:

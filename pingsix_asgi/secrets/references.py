@@ -20,8 +20,8 @@ from cachetools import LRUCache, TTLCache
 
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError, SourceError
+from ..model.fields import is_reference
 from ..types import JSON
-from .fields import is_reference
 
 logger = logging.getLogger("pingsix_asgi.secrets")
 

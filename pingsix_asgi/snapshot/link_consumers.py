@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import SchemaError
 from ..model.consumer import Consumer
+from ..model.fields import is_reference
 from ..plugin.base import PluginConf
 from ..plugin.layer import merge
 from ..plugin.registry import Registry
-from ..secrets.fields import is_reference
 from ..secrets.references import Unresolved
 from .consumers import (
     EMPTY_INDEX,

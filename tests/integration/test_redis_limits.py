@@ -14,7 +14,8 @@ from pingsix_asgi.middleware.limit_conn import LimitConn
 from pingsix_asgi.middleware.limit_count import LimitCount
 from pingsix_asgi.middleware.limit_req import LimitReq
 from pingsix_asgi.testing import Client, EchoApp, FakeClock, together
-from support.redis_server import command, free_port, redis_server, wait_until
+from support.processes import free_port
+from support.redis_server import command, redis_server, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from support.processes import free_port
 
 
 def etcd_binaries() -> dict[str, list[str]]:

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import free_port
+
 _START_DEADLINE_S = 10
 
 
-def free_port() -> int:
-    """Return a port that nobody uses now, low enough for a cluster bus port at +10000."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 55000:
-            return port
+def low_port() -> int:
+    """Return a free port, low enough for a cluster bus port at +10000."""
+    while (port := free_port()) >= 55000:
+        pass
+    return port
 
 
 @contextmanager
@@ -31,7 +30,7 @@ def redis_server(folder: Path, *options: str, sentinel: bool = False) -> Iterato
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip("redis-server is not installed")
-    port = free_port()
+    port = low_port()
     folder.mkdir(parents=True, exist_ok=True)
     conf = folder / "redis.conf"
     conf.write_text(f"port {port}\nbind 127.0.0.1\ndir {folder}\n" + "\n".join(options) + "\n")

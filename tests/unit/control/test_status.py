@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ class Store:
     revision: int = 7
     awaits_publish: bool = False
     last_error: str | None = None
+    foreign_keys: set[str] = field(default_factory=set)
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def test_not_ready_while_draining_but_alive(status: Status) -> None:
 async def test_the_report_names_what_was_left_out(status: Status, clock: FakeClock) -> None:
     error = SchemaError("wrong", kind="routes", id="1", path="uri")
     status.published(6, {"routes": 2}, [error])
-    status.store = Store(last_contact=clock.now - 2.5)
+    status.store = Store(last_contact=clock.now - 2.5, foreign_keys={"/apisix/strange"})
     answer = await Client(StatusApp(status)).get("/status/config")
     assert answer.status == 200
     assert answer.json() == {
@@ -120,6 +121,7 @@ async def test_the_report_names_what_was_left_out(status: Status, clock: FakeClo
         "error_kind": "candidate_invalid",
         "last_error": "routes/1: uri: wrong",
         "counts": {"routes": 2},
+        "foreign_keys": ["/apisix/strange"],
         "errors": [{"kind": "routes", "id": "1", "path": "uri", "message": "wrong"}],
     }
 

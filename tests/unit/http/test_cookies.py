@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pingsix_asgi.http.cookies import cookie, cookies, without_cookie
+from pingsix_asgi.http.cookies import cookie, without_cookie
 from pingsix_asgi.http.headers import Headers
 
 
@@ -32,7 +32,6 @@ def headers(*lines: bytes) -> Headers:
 )
 def test_first_cookie_of_a_name(lines: tuple[bytes, ...], value: str | None) -> None:
     assert cookie(headers(*lines), "a") == value
-    assert cookies(headers(*lines)).get("a") == value
 
 
 def test_taking_a_cookie_out() -> None:
