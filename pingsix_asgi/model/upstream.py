@@ -155,7 +155,8 @@ class TLS(Model):
     def _pair(self) -> Self:
         for given, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
             if getattr(self, given) is not None and getattr(self, other) is None:
-                raise ValueError(f'property "{other}" is required when "{given}" is set')
+                lead = f'failed to validate dependent schema for "{given}": '
+                raise ValueError(f'{lead}property "{other}" is required')
         return self
 
 

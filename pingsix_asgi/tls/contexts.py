@@ -20,6 +20,8 @@ _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_
 """What can be spoken: OpenSSL 3 refuses older versions as insecure."""
 _BAD_CERT = "failed to parse cert: PEM_read_bio_X509_AUX() failed"
 _BAD_KEY = "failed to parse key: PEM_read_bio_PrivateKey() failed"
+_NO_KEY = "failed to decrypt previous encrypted key"
+"""Of what is no PEM at all, which APISIX takes for a key encrypted by itself."""
 
 
 def base_context(alpn: Sequence[str]) -> ssl.SSLContext:
@@ -105,7 +107,7 @@ def load_pair(context: ssl.SSLContext, cert: str, key: str, path: str = "cert") 
             file.write(f"{cert.strip()}\n{key.strip()}\n")
         context.load_cert_chain(name, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
-        raise SchemaError(_lead(path) + _fault(error, cert), path=path) from None
+        raise SchemaError(_lead(path) + _fault(error, cert, key), path=path) from None
     finally:
         os.unlink(name)
 
@@ -116,7 +118,7 @@ def _lead(path: str) -> str:
     return f"failed to handle cert-key pair[{int(index) + 1}]: " if index else ""
 
 
-def _fault(error: Exception, cert: str) -> str:
+def _fault(error: Exception, cert: str, key: str) -> str:
     """Tell what of a pair does not load, in APISIX's words, which are OpenSSL's."""
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
         return "failed to parse key: it does not belong to the certificate"
@@ -124,7 +126,7 @@ def _fault(error: Exception, cert: str) -> str:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=cert)
     except (ssl.SSLError, ValueError):
         return _BAD_CERT
-    return _BAD_KEY
+    return _BAD_KEY if key.lstrip().startswith("---") else _NO_KEY
 
 
 def _pairs(resource: SSL) -> Iterator[tuple[str, str, str]]:

@@ -184,7 +184,8 @@ REFUSED: list[list[Step]] = [
             upstream(timeout={"connect": 1, "send": 1, "read": 0})),
     both(upstream(upstream_host=None, pass_host="rewrite"),
          "`upstream_host` can't be empty when `pass_host` is `rewrite`"),
-    invalid("tls", 'property "client_key" is required when "client_cert" is set',
+    invalid("tls", 'failed to validate dependent schema for "client_cert": '
+            'property "client_key" is required',
             upstream(scheme="https", tls={"client_cert": "x" * 128})),
     invalid("tls.client_cert", "string too short, expected at least 128, got 1",
             upstream(scheme="https", tls={"client_cert": "x", "client_key": "y" * 128})),

@@ -40,6 +40,6 @@ KINDS: Final = {
         Kind("protos", "proto", allows_post=True),
         Kind("consumers", "consumer", has_id=False),
         Kind("credentials", "credential"),
-        Kind("plugin_metadata", "plugin_metadata", has_id=False),
+        Kind("plugin_metadata", "plugin_metadata"),
     )
 }

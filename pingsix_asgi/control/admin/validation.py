@@ -22,6 +22,7 @@ _SINGULAR: Final = {kind.label.replace(" ", "_"): kind.name for kind in KINDS.va
 _OF_PLUGINS: Final = ("failed to check the configuration", "invalid plugin conf", "unknown plugin")
 _COMPLETE: Final = (
     *_OF_PLUGINS,
+    "failed to decrypt",
     "failed to fetch",
     "failed to handle",
     "failed to parse",
@@ -39,6 +40,13 @@ _COMPLETE: Final = (
 _INVALID: Final = "invalid configuration: "
 _NODES: Final = 'property "nodes" validation failed: '
 """What is wrong with a node is not told by APISIX, whose nodes have two forms."""
+_SSL_PARTS: Final = (
+    'property "cert" is required',
+    'property "key" is required',
+    'property "snis" is required',
+    "only one of sni or snis",
+)
+"""What APISIX requires of ``ssls`` by a condition, whose text does not tell the part."""
 
 
 def check_resource(kind: str, id: str, document: JSON, registry: Registry) -> str | None:
@@ -59,6 +67,9 @@ def _text(kind: str, document: JSON, error: SchemaError) -> str:
             message = f"invalid plugin conf {json.dumps(conf)} for plugin [{path[1]}]"
     if kind in ("consumers", "credentials") and message.startswith(_OF_PLUGINS):
         return f"invalid plugins configuration: {message}"
+    if kind == "ssls" and message.startswith(_SSL_PARTS):
+        is_client = isinstance(document, dict) and document.get("type") == "client"
+        return f"{_INVALID}{'else' if is_client else 'then'} clause did not match"
     if message.startswith(_COMPLETE):
         return message
     before, nodes, _ = message.partition(_NODES)
@@ -149,7 +160,7 @@ class Schemas:
             if id != "0":
                 seen.add(id)
             if text := check_resource(kind, id, document, self._registry):
-                yield id, index, text
+                yield id, index, f"invalid {kind} at index {index}, err: {text}"
 
     def _plugin_schema(self, name: str, request: Request) -> Answer:
         try:

@@ -246,7 +246,8 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
         {**UPSTREAM, "tls": {"client_cert": PEM}},
         {
             "tls": 'property "tls" validation failed: '
-            'property "client_key" is required when "client_cert" is set'
+            'failed to validate dependent schema for "client_cert": '
+            'property "client_key" is required'
         },
     ),
     "checks without active": (
