@@ -73,7 +73,8 @@ def _error(told: dict[str, Any], given: Documents) -> SchemaError:
         id = ids[index]
     else:
         id = str(told.get("resource_id") or "")
-    return SchemaError(str(told.get("error")), kind=kind, id=id)
+    place = f"invalid {kind} at index {told.get('index')}, err: "
+    return SchemaError(str(told.get("error")).removeprefix(place), kind=kind, id=id)
 
 
 def _given(
@@ -99,5 +100,5 @@ def _missing(client: AdminClient, wanted: Documents, after: Documents) -> list[S
         error
         for kind, documents in wanted.items()
         for id, document in documents.items()
-        for error in check_references(resources, kind, id, document)
+        for error in check_references(resources, kind, id, document, in_plugins=True)
     ]

@@ -135,7 +135,8 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
         {
             "status": 400,
             "has": {"error_msg": "Configuration validation failed"},
-            "like": '"index":0,.*"index":1,',
+            "like": '"index":0,"error":"invalid routes at index 0, .*"index":1,"error":"invalid '
+            "routes at index 1, ",
             "unlike": '"index":2,',
         },
     ),
@@ -153,7 +154,7 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "an upstream": (
         {"upstreams": [{"id": "1", "type": "invalid_type", "nodes": {"a": 1}}]},
-        {"status": 400, "like": "invalid configuration: property .*type"},
+        {"status": 400, "like": "invalid upstreams at index 0, err: .*: property .*type"},
     ),
 }
 

@@ -19,9 +19,9 @@ async def test_of_a_long_list_only_the_page_has_its_secrets_looked_for(
     shown: list[str] = []
     entry = Repository.entry
 
-    def counting(self: Repository, stored: Stored) -> dict[str, Any]:
+    def counting(self: Repository, stored: Stored, **options: Any) -> dict[str, Any]:
         shown.append(stored.id)
-        return entry(self, stored)
+        return entry(self, stored, **options)
 
     monkeypatch.setattr(Repository, "entry", counting)
     async with admin_over(tmp_path) as admin:

@@ -51,7 +51,7 @@ PUTS: list[tuple[str, str, Any, Any]] = [
         {"uri": "http://127.0.0.1:8200", "prefix": "kv", "token": "t"},
         {"id": "vault/1", "uri": "http://127.0.0.1:8200", "prefix": "kv", "token": "t"},
     ),
-    ("plugin_metadata", "/stamp", {"count": 1}, {"count": 1}),
+    ("plugin_metadata", "/stamp", {"count": 1}, {"id": "stamp", "count": 1}),
 ]
 
 
@@ -69,7 +69,9 @@ async def test_life_of_a_resource(
     assert created["key"] == key
     times = {name: created["value"].pop(name) for name in ("create_time", "update_time")}
     assert all(isinstance(value, int) for value in times.values())
-    assert created["value"] == shown
+    assert created["value"].keys() >= shown.keys()
+    _, bare = await admin("GET", f"/{kind}{at}?defaults=false")
+    assert bare["value"] == {**shown, **times}
 
     status, again = await admin("PUT", f"/{kind}{path}", sent)
     assert status == 200
@@ -83,6 +85,58 @@ async def test_life_of_a_resource(
 
     assert await admin("DELETE", f"/{kind}{at}") == (200, {"deleted": "1", "key": key})
     assert await admin("DELETE", f"/{kind}{at}") == (404, {"message": "Key not found"})
+
+
+async def test_defaults_are_shown_as_apisix_shows_them(admin: Admin) -> None:
+    checks = {"active": {"http_path": "/s", "healthy": {}}, "passive": {"type": "tcp"}}
+    nodes = [{"host": "a.example", "port": 80, "weight": 1}]
+    upstream = {"nodes": nodes, "checks": checks, "keepalive_pool": {"size": 4}}
+    _, found = await admin("PUT", "/routes/1", {"uri": "/a", "upstream": upstream})
+    value = found["value"]
+    assert (value["priority"], value["status"]) == (0, 1)
+    assert value["upstream"] == {
+        "type": "roundrobin",
+        "nodes": [{"host": "a.example", "port": 80, "weight": 1, "priority": 0}],
+        "hash_on": "vars",
+        "scheme": "http",
+        "pass_host": "pass",
+        "keepalive_pool": {"size": 4, "idle_timeout": 60, "requests": 1000},
+        "checks": {
+            "active": {
+                "type": "http",
+                "timeout": 1,
+                "concurrency": 10,
+                "http_path": "/s",
+                "http_method": "GET",
+                "http_req_body": "",
+                "https_verify_certificate": True,
+                "healthy": {"interval": 1, "http_statuses": [200, 302], "successes": 2},
+            },
+            "passive": {"type": "tcp"},
+        },
+    }
+    assert (await admin("GET", "/routes/1"))[1]["value"] == value
+    assert (await admin("PUT", "/routes/1", _sendable(value)))[0] == 200
+    assert (await admin("GET", "/routes/1"))[1]["value"]["upstream"] == value["upstream"]
+
+
+async def test_defaults_of_plugins_are_shown_but_for_those_apisix_does_not_have(
+    admin: Admin,
+) -> None:
+    limit = {"count": 1, "time_window": 60}
+    plugins = {"limit-count": limit, "ip-restriction": {"whitelist": ["::1"]}, "nothing": {}}
+    status, _ = await admin("PUT", "/global_rules/1", {"plugins": plugins})
+    assert status == 400
+    del plugins["nothing"]
+    _, found = await admin("PUT", "/global_rules/1", {"plugins": plugins})
+    shown = found["value"]["plugins"]
+    assert shown["limit-count"].items() >= {**limit, "policy": "local", "key_type": "var"}.items()
+    assert not [name for name in shown["limit-count"] if name.startswith("redis_")]
+    assert set(shown["ip-restriction"]) == {"whitelist", "message", "response_code"}
+
+
+def _sendable(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if not key.endswith("_time")}
 
 
 async def test_what_is_stored_is_what_was_sent(admin: Admin) -> None:

@@ -67,7 +67,7 @@ class Admin:
 
     async def value(self, path: str) -> Any:
         """Return the stored value without its times."""
-        status, found = await self("GET", path)
+        status, found = await self("GET", f"{path}?defaults=false")
         assert status == 200, found
         return {
             name: value
