@@ -153,26 +153,18 @@ def references(kind: str, id: str, document: JSON) -> list[Reference]:
 
 
 def check_references(
-    resources: Resources, kind: str, id: str, document: JSON
+    resources: Resources, kind: str, id: str, document: JSON, *, in_plugins: bool = False
 ) -> list[ReferenceMissing]:
-    """Return an error for each resource that ``document`` names and ``resources`` does not hold."""
+    """Return an error for each resource that ``document`` names and ``resources`` does not hold.
+
+    Those that plugins name may be missing until a request asks for them, as in APISIX; with
+    ``in_plugins`` they are errors, too.
+    """
     return [
         ReferenceMissing(_missing(found), kind=kind, id=id, path=found.path)
         for found in references(kind, id, document)
         if found.id not in resources.get(found.kind, {})
-    ]
-
-
-def referrers(resources: Resources, kind: str, id: str) -> list[tuple[str, str]]:
-    """Return (kind, id) of every resource that names this one, in the order of KINDS."""
-    return [
-        (other_kind, other_id)
-        for other_kind in KINDS
-        for other_id, document in resources.get(other_kind, {}).items()
-        if any(
-            found.kind == kind and found.id == id
-            for found in references(other_kind, other_id, document)
-        )
+        and (in_plugins or not found.path.startswith("plugins."))
     ]
 
 

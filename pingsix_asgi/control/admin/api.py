@@ -12,7 +12,7 @@ from ...model.setting_sections import Admin
 from ...plugin.registry import Registry
 from ...types import JSON, RawHeaders, Receive, Scope, Send
 from .access import Access
-from .exchange import Refusal, Request, answer, parse_head, read_body, refused
+from .exchange import Encoded, Refusal, Request, answer, parse_head, read_body, refused
 from .kinds import KINDS
 from .repository import Keyring, Repository
 from .resources import Answer, Place, ResourceAPI
@@ -48,7 +48,7 @@ class AdminAPI:
         if scope["type"] != "http":
             return
         headers: RawHeaders = []
-        document: JSON
+        document: JSON | Encoded
         try:
             request = parse_head(scope)
             if request is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -33,6 +33,13 @@ class Refusal(Exception):
 def refused(status: int, text: str) -> Refusal:
     """Make a Refusal in APISIX's usual form."""
     return Refusal(status, {"error_msg": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A document that was written as JSON already."""
+
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,19 @@ def _check_size(size: int) -> None:
         raise refused(400, f"{text}{MAX_BODY_BYTES} allowed")
 
 
-async def answer(send: Send, status: int, document: JSON, headers: RawHeaders) -> None:
+def encoded_list(total: int, entries: Iterable[Encoded]) -> Encoded:
+    """Put the entries of a list together."""
+    listed = b",".join(entry.text for entry in entries)
+    return Encoded(b'{"total":%d,"list":[%b]}' % (total, listed))
+
+
+def encoded(document: JSON) -> Encoded:
+    """Write a document; what is not text becomes "?"."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return Encoded(text.encode("utf-8", "replace"))
+
+
+async def answer(send: Send, status: int, document: JSON | Encoded, headers: RawHeaders) -> None:
     """Send a JSON document, a text, or nothing (None)."""
     lines = [*_STANDARD, *headers]
     if document is None:
@@ -121,8 +140,8 @@ async def answer(send: Send, status: int, document: JSON, headers: RawHeaders) -
         body = document.encode("utf-8", "replace")
         lines.append((b"content-type", b"text/plain; charset=utf-8"))
     else:
-        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-        body = text.encode("utf-8", "replace") + b"\n"
+        body = (document if isinstance(document, Encoded) else encoded(document)).text
+        body += b"\n"
         lines.append((b"content-type", b"application/json"))
     lines.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": lines})

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from ...config.store import Condition, Created, Unchanged
 from ...errors import ReferenceMissing
-from ...model.resources import check_references, references, referrers
+from ...model.resources import KINDS as ORDER
+from ...model.resources import check_references, references
 from ...plugin.registry import Registry
 from ...types import JSON
 from .exchange import Refusal, refused
 from .kinds import KINDS
-from .repository import Repository, Stored
+from .repository import Repository, Stored, unhurried
 
 _REFERRERS: Final = {
     "upstreams": "can not delete this upstream",
@@ -58,14 +59,16 @@ class Integrity:
         if kind not in _REFERRERS:
             return []
         stored, revision = await self._repository.list(f"{self._repository.store.prefix}/")
-        resources: dict[str, dict[str, JSON]] = {}
-        for one in stored:
-            resources.setdefault(one.kind, {})[one.id] = one.document
-        for other, other_id in referrers(resources, kind, id):
-            found = references(other, other_id, resources[other][other_id])
-            paths = [one.path for one in found if (one.kind, one.id) == (kind, id)]
-            in_plugin = "plugin in " if paths[0].startswith("plugins.") else ""
-            who = f"{in_plugin}{_NAMES.get(other, other)} [{other_id}]"
+        users = [
+            (ORDER.index(one.kind), one, found.path)
+            async for one in unhurried(stored)
+            for found in references(one.kind, one.id, one.document)
+            if (found.kind, found.id) == (kind, id)
+        ]
+        if users:
+            _, user, path = min(users, key=lambda user: user[0])
+            in_plugin = "plugin in " if path.startswith("plugins.") else ""
+            who = f"{in_plugin}{_NAMES.get(user.kind, user.kind)} [{user.id}]"
             raise refused(400, f"{_REFERRERS[kind]}, {who} is still using it now")
         return [
             Unchanged(self._repository.folder(name), revision)
@@ -101,14 +104,15 @@ class Integrity:
         return Unchanged(folder, revision)
 
     async def _equal_in_group(self, kind: str, id: str, document: JSON) -> None:
-        """Check that limits of one group are the same. As in APISIX, best effort: no condition."""
+        """Check that limits of one group are the same, also before and after a change.
+
+        As in APISIX, best effort: no condition.
+        """
         mine = self._grouped_limit(document)
         if mine is None:
             return
         stored, _ = await self._repository.list(f"{self._repository.store.prefix}/")
-        for one in stored:
-            if (one.kind, one.id) == (kind, id):
-                continue
+        async for one in unhurried(stored):
             other = self._grouped_limit(self._repository.opened(one.kind, one.document))
             if other is not None and other.group == mine.group and other != mine:
                 lead = "failed to check the configuration of plugin limit-count err: "
@@ -131,7 +135,7 @@ class Integrity:
             return []
         folder = self._repository.folder("consumers")
         others, revision = await self._repository.list(folder)
-        for other in others:
+        async for other in unhurried(others):
             name = other.id.partition("/")[0]
             if name == id or (other.kind, other.id) == (kind, id):
                 continue  # a consumer may have the key of one of its credentials

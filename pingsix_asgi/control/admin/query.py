@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 from ...types import JSON
 from .exchange import Refusal, refused
 from .pattern import Pattern
+from .repository import Stored
 
 PAGE_SIZES: Final = range(10, 501)
 _FILTERED_BY: Final = ("service_id", "upstream_id")
 
-Entry = dict[str, Any]
 Test = Callable[[dict[str, JSON]], bool]
 
 
-def select(entries: Sequence[Entry], kind: str, query: Mapping[str, str]) -> JSON:
-    """Filter, sort by creation and cut out a page. Raises Refusal."""
-    tests = _tests(kind, query)
-    found = [entry for entry in entries if _passes(entry["value"], tests)]
-    found.sort(key=lambda entry: (entry["createdIndex"], entry["key"]))
-    page = _page(query)
-    return {"total": len(found), "list": found if page is None else found[page]}
+class Selection:
+    """What a query asks for of the resources of a kind. Raises Refusal."""
 
+    def __init__(self, kind: str, query: Mapping[str, str]) -> None:
+        self._tests = _tests(kind, query)
+        self._page = _page(query)
 
-def _passes(value: JSON, tests: Sequence[Test]) -> bool:
-    """Try all tests; a value that is no object passes only when there are none."""
-    return not tests or (isinstance(value, dict) and all(test(value) for test in tests))
+    def takes(self, stored: Stored) -> bool:
+        """Try all tests; a document that is no object passes only when there are none."""
+        if not self._tests:
+            return True
+        document = stored.document
+        return isinstance(document, dict) and all(test(document) for test in self._tests)
+
+    def cut(self, found: list[Stored]) -> list[Stored]:
+        """Return the page that is asked for, in the order of creation."""
+        found.sort(key=lambda one: (one.item.created, one.item.key))
+        return found[self._page]
 
 
 def _tests(kind: str, query: Mapping[str, str]) -> list[Test]:
@@ -68,9 +74,9 @@ def _pattern(text: str) -> Pattern:
         raise refused(400, f"invalid regular expression: {error}") from None
 
 
-def _page(query: Mapping[str, str]) -> slice | None:
+def _page(query: Mapping[str, str]) -> slice:
     if "page" not in query or "page_size" not in query:
-        return None
+        return slice(None)
     size = _number(query["page_size"])
     if size not in PAGE_SIZES:
         raise Refusal(400, "page_size must be between 10 and 500")

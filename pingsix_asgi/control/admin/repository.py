@@ -43,12 +43,22 @@ class Keyring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A resource as it is in the store; ``document`` is the bare text of what is not JSON."""
+    """A resource as it is in the store."""
 
     kind: str
     id: str
     item: Item
-    document: JSON
+
+    @property
+    def document(self) -> JSON:
+        """What is stored, decoded; the bare text of what is not JSON.
+
+        Decoded each time: thousands of documents kept at once are a burden to the cycle collector.
+        """
+        try:
+            return decode_json(self.item.value)
+        except ValueError:
+            return self.item.value.decode("utf-8", "replace")
 
 
 class Repository:
@@ -71,7 +81,7 @@ class Repository:
     async def get(self, kind: str, id: str) -> Stored | None:
         """Return a resource, or None."""
         item = await self.store.get(self.key(kind, id))
-        return None if item is None else Stored(kind, id, item, _decoded(item))
+        return None if item is None else Stored(kind, id, item)
 
     async def list(self, folder: str) -> tuple[list[Stored], int]:
         """Return all resources below a folder, whatever their kind, and the revision."""
@@ -83,7 +93,7 @@ class Repository:
             except KeyError:
                 continue
             if where is not None and not is_placeholder(item.value):
-                found.append(Stored(*where, item, _decoded(item)))
+                found.append(Stored(*where, item))
         return found, listing.revision
 
     async def put(
@@ -127,9 +137,7 @@ class Repository:
             "modifiedIndex": stored.item.modified,
         }
 
-    def shown(
-        self, kind: str, id: str, document: JSON, *, is_bare: bool = False
-    ) -> dict[str, Any]:
+    def shown(self, kind: str, id: str, document: JSON, *, is_bare: bool = False) -> dict[str, Any]:
         """Return the key and the value: secrets hidden when they are sealed in the store.
 
         Without encryption they are shown as they are stored, but for the keys of ``ssls``.
@@ -179,10 +187,3 @@ async def unhurried(items: Sequence[T]) -> AsyncIterator[T]:
         if number % SHOWN_AT_ONCE == SHOWN_AT_ONCE - 1:
             await asyncio.sleep(0)
         yield item
-
-
-def _decoded(item: Item) -> JSON:
-    try:
-        return decode_json(item.value)
-    except ValueError:
-        return item.value.decode("utf-8", "replace")

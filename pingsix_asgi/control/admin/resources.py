@@ -20,10 +20,10 @@ from ...config.store import Condition, Modified, Put, Unchanged
 from ...plugin.registry import Registry
 from ...types import JSON
 from .edit import check_times, merged, replaced, stamped
-from .exchange import Refusal, Request, refused
+from .exchange import Encoded, Refusal, Request, encoded, encoded_list, refused
 from .integrity import Integrity
 from .kinds import ID, USERNAME, Kind
-from .query import select
+from .query import Selection
 from .repository import Repository, Stored, unhurried
 from .validation import check_resource
 
@@ -48,7 +48,7 @@ class Place:
     sub_path: tuple[str, ...] = ()
 
 
-Answer = tuple[int, JSON]
+Answer = tuple[int, JSON | Encoded]
 
 
 class _Taken(Exception):
@@ -77,20 +77,14 @@ class ResourceAPI:
             raise Refusal(404, NOT_FOUND)
         return 200, self._repository.entry(found, is_bare=_is_bare(request))
 
-    async def _selected(self, stored: list[Stored], kind: str, request: Request) -> JSON:
-        """Return the list that was asked for; only what is in it has its secrets looked for."""
-        by_key = {one.item.key: one for one in stored}
-        raw = [
-            {"key": key, "value": one.document, "createdIndex": one.item.created}
-            for key, one in by_key.items()
-        ]
-        selected = select(raw, kind, request.query)
-        chosen = unhurried(selected["list"])
+    async def _selected(self, stored: list[Stored], kind: str, request: Request) -> Encoded:
+        """Return the list that was asked for, written entry by entry: it may be long."""
+        selection = Selection(kind, request.query)
+        found = [one async for one in unhurried(stored) if selection.takes(one)]
         is_bare = _is_bare(request)
-        entries = [
-            self._repository.entry(by_key[one["key"]], is_bare=is_bare) async for one in chosen
-        ]
-        return {**selected, "list": entries}
+        chosen = unhurried(selection.cut(found))
+        entries = [encoded(self._repository.entry(one, is_bare=is_bare)) async for one in chosen]
+        return encoded_list(len(found), entries)
 
     async def put(self, place: Place, request: Request) -> Answer:
         """Write a whole resource."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pingsix_asgi.model.resources import Reference, check_references, references, referrers
+from pingsix_asgi.model.resources import Reference, check_references, references
 from pingsix_asgi.types import JSON
 
 SPLIT = {
@@ -61,22 +61,6 @@ def test_what_is_missing_is_told_in_the_words_of_apisix() -> None:
             "failed to fetch upstream info by upstream id [1], response code: 404",
         ),
     ]
-
-
-@pytest.mark.parametrize(
-    ("kind", "id", "expected"),
-    [
-        ("upstreams", "u", [("routes", "r"), ("services", "1")]),
-        ("upstreams", "2", [("global_rules", "all"), ("plugin_configs", "p")]),
-        ("services", "1", [("routes", "r")]),
-        ("plugin_configs", "p", [("routes", "r")]),
-        ("consumer_groups", "g", [("consumers", "jack")]),
-        ("consumers", "jack", [("credentials", "jack/one")]),
-        ("routes", "r", []),
-    ],
-)
-def test_referrers(kind: str, id: str, expected: list[tuple[str, str]]) -> None:
-    assert referrers(RESOURCES, kind, id) == expected
 
 
 @pytest.mark.parametrize(
