@@ -53,13 +53,14 @@ class Template:
         return self.resolve(ctx)[0] if self._parts else self._end
 
     def resolve(self, ctx: Context) -> tuple[str, int]:
-        """Return the text, and how many of its variables had a value (a default is none)."""
+        """Return the text, and how many of its variables had a value or a default."""
         pieces: list[str] = []
         resolved = 0
         for before, read, default in self._parts:
             value = read(ctx)
             pieces.append(before)
             if value is None:
+                resolved += default != ""
                 pieces.append(default)
             else:
                 resolved += 1

@@ -136,9 +136,7 @@ def _any_of(conditions: list[JSON] | None, path: str) -> Predicate | None:
         try:
             predicates.append(compile_expression(condition))
         except ValueError as error:
-            raise SchemaError(
-                f"failed to create vars expression: {error}", path=f"{path}.{index}"
-            ) from None
+            raise SchemaError(str(error), path=f"{path}.{index}") from None
     if len(predicates) == 1:
         return predicates[0]
     return lambda ctx: any(predicate(ctx) for predicate in predicates)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Annotated, Literal, Self, TypeAlias
+from weakref import WeakKeyDictionary
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,7 @@ from ..errors import SchemaError
 from ..expr.response import RATE_LIMITING
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import Host, Phase, Plugin, PluginConf, Reply
+from ..plugin.nested import skip_mark
 from ..ratelimit.conf import SECRETS, Amount, LimitConf
 from ..ratelimit.delayed import DelayedWindow
 from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
@@ -27,6 +29,7 @@ logger = logging.getLogger("pingsix_asgi.plugins.limit_count")
 RESETS_REMEMBERED = 1024
 """Times until reset whose text is kept at hand."""
 _TWO_WAYS = "{} and rules cannot be specified at the same time"
+_ACTED = skip_mark("limit-count")
 HeaderNames: TypeAlias = tuple[bytes, bytes, bytes]
 Quota: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -112,9 +115,7 @@ class LimitCount(Plugin):
     def setup(self, host: Host) -> None:
         conf = self._conf
         if conf.group is not None:
-            first = host.keep((self.name, "group", conf.group), lambda: conf)
-            if first != conf:
-                raise SchemaError("group conf mismatched", path="group")
+            self._join(host, conf.group)
         prefix = counter_prefix(host, conf, conf.group)
         metadata = host.metadata()
         names = metadata if isinstance(metadata, self.Metadata) else self.Metadata()
@@ -125,6 +126,16 @@ class LimitCount(Plugin):
         self._header_names = frozenset(name for rule in self._rules for name in rule.headers)
         self._only = self._rules[0] if conf.rules is None else None
         self._set_store(host)
+
+    def _join(self, host: Host, group: str) -> None:
+        """Become a member of a group. Raises SchemaError if another member has another conf."""
+        members: WeakKeyDictionary[LimitCount, str] = host.keep(
+            (self.name, "group", group), WeakKeyDictionary
+        )
+        for member, owner in list(members.items()):
+            if owner != host.owner and member._conf != self._conf:
+                raise SchemaError("group conf mismatched", path="group")
+        members[self] = host.owner
 
     def _set_store(self, host: Host) -> None:
         conf = self._conf
@@ -147,6 +158,8 @@ class LimitCount(Plugin):
             self._remote = host.keep(key, lambda: _delayed(redis, window, conf, host))
 
     def access(self, ctx: Context) -> Reply | Awaitable[Reply]:
+        if ctx.state is not None and _ACTED in ctx.state:
+            return None
         rule = self._only
         if self._local is None or rule is None:
             return self._access_rules(ctx)
@@ -161,20 +174,18 @@ class LimitCount(Plugin):
         return self._judge(ctx, rule, key, limit, verdict)
 
     async def _access_rules(self, ctx: Context) -> Reply:
-        """Apply each rule that has its key; rules without are skipped, none at all is an error."""
+        """Apply each rule that has its key; none at all is an error, and so is a bad number."""
         applied = False
         for rule in self._rules:
+            key = rule.key(ctx)
+            if key is None and self._only is None:
+                continue
             try:
                 limit, window_s = rule.limit(ctx)
             except ValueError as error:
-                if self._only is not None:
-                    return self._broken(error)
-                continue
-            key = rule.key(ctx)
+                return self._broken(error)
             if key is None:
-                if self._only is not None:
-                    return rule.without_key
-                continue
+                return rule.without_key
             applied = True
             try:
                 verdict = await self._take(key, limit, window_s)
@@ -279,7 +290,7 @@ def _delayed(
 
 def _prefixed(header: str, tag: str) -> str:
     """Put the tag of a rule into a header name: X-RateLimit-Limit, X-1-RateLimit-Limit."""
-    return f"X-{tag}-{header[2:]}" if header[:2].lower() == "x-" else f"{tag}-{header}"
+    return header.replace("RateLimit-", f"{tag}-RateLimit-", 1)
 
 
 @lru_cache(RESETS_REMEMBERED)

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from ..context import Context
+from ..context import Context, Target
 from ..errors import SchemaError
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
-from ..http.response import Response, json_reply
-from ..model.base import parse
-from ..plugin.base import Host, Plugin, PluginConf, Reply
-from ..plugin.registry import Registry
+from ..http.response import json_reply
+from ..model.base import json_type, parse
+from ..plugin.base import Host, Plugin, PluginConf, PluginFinder, Reply
+from ..plugin.consumer import Consumers
+from ..plugin.nested import make_nested, skip_plugin
 from ..types import JSON
 
+T = TypeVar("T")
+
 _PLUGIN_ACTIONS = ("limit-count", "limit-conn")
+
+
+def _named_with_options(action: list[Any]) -> list[Any]:
+    for number, (value, kind, name) in enumerate(
+        zip(action, (str, dict), ("string", "object"), strict=False), 1
+    ):
+        if not isinstance(value, kind):
+            wrong = f"wrong type: expected {name}, got {json_type(value)}"
+            raise ValueError(f"failed to validate item {number}: {wrong}")
+    return action
+
+
+Action: TypeAlias = Annotated[list[Any], Field(min_length=2), AfterValidator(_named_with_options)]
+"""The name of an action and its options."""
 
 
 class Rule(PluginConf):
     """A case and what to do in it; without ``case`` it always applies."""
 
     case: Annotated[list[Any], Field(min_length=1)] | None = None
-    actions: Annotated[list[Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    actions: Annotated[list[Action], Field(min_length=1)]
 
 
 class Return(PluginConf):
@@ -38,6 +55,7 @@ class Workflow(Plugin):
     """Run the first action of the first rule whose case holds.
 
     Actions: ``["return", {"code": …}]``, ``["limit-count", {…}]``, ``["limit-conn", {…}]``.
+    Each rule counts for itself; what acted here does not act again in the same request.
     Source: apisix/plugins/workflow.lua.
     """
 
@@ -48,13 +66,26 @@ class Workflow(Plugin):
         rules: list[Rule]
 
     def __init__(self, conf: Conf) -> None:
+        self._confs = conf.rules
         self._rules = [_Compiled(rule, index) for index, rule in enumerate(conf.rules)]
-        self.needs_body = any(rule.needs_body for rule in self._rules)
+        self.needs_body = any(needs_body(rule.case) for rule in conf.rules)
+
+    def compose(self, plugins: PluginFinder) -> None:
+        for index, (conf, rule) in enumerate(zip(self._confs, self._rules, strict=True)):
+            made = [
+                _made(plugins, name, options, f"rules.{index}.actions")
+                for name, options in conf.actions
+            ]
+            if isinstance(made[0], Plugin):
+                rule.plugin = made[0]
+                self.needs_body |= rule.plugin.needs_body
+            else:
+                rule.reply = made[0]
 
     def setup(self, host: Host) -> None:
-        for rule in self._rules:
+        for index, rule in enumerate(self._rules, 1):
             if rule.plugin is not None:
-                rule.plugin.setup(host)
+                rule.plugin.setup(_RuleHost(host, index))
 
     async def access(self, ctx: Context) -> Reply:
         for rule in self._rules:
@@ -63,6 +94,7 @@ class Workflow(Plugin):
                 if rule.plugin is None:
                     return rule.reply
                 reply = rule.plugin.access(ctx)
+                skip_plugin(ctx, rule.plugin.name)
                 return await reply if inspect.isawaitable(reply) else reply
         return None
 
@@ -78,7 +110,11 @@ class Workflow(Plugin):
 
 
 class _Compiled:
+    """One rule: when it applies; the plugin that acts, or what to answer."""
+
     def __init__(self, rule: Rule, index: int) -> None:
+        self.plugin: Plugin | None = None
+        self.reply: Reply = None
         self.applies: Callable[[Context], bool] | None = None
         if rule.case is not None:
             try:
@@ -86,27 +122,35 @@ class _Compiled:
             except ValueError as error:
                 text = f"failed to validate the 'case' expression: {error}"
                 raise SchemaError(text, path=f"rules.{index}.case") from None
-        self.needs_body = needs_body(rule.case)
-        self.plugin: Plugin | None = None
-        self.reply: Reply = None
-        made = [_action(*action, at=f"rules.{index}.actions") for action in _named(rule)]
-        if isinstance(made[0], Plugin):
-            self.plugin = made[0]
-            self.needs_body |= self.plugin.needs_body
-        else:
-            self.reply = made[0]
 
     def overrides(self, hook: str) -> bool:
         plugin = type(self.plugin)
         return self.plugin is not None and getattr(plugin, hook) is not getattr(Plugin, hook)
 
 
-def _named(rule: Rule) -> list[tuple[str, Any]]:
-    """Return name and options of every action; only the first is used, all are checked."""
-    return [(str(action[0]), action[1] if len(action) > 1 else {}) for action in rule.actions]
+class _RuleHost:
+    """The host, for the plugin of one rule: what it counts is not what equal ones count."""
+
+    def __init__(self, host: Host, number: int) -> None:
+        self._host = host
+        self.owner = f"{host.owner}/workflow/{number}"
+        self.clock = host.clock
+
+    def metadata(self) -> PluginConf | None:
+        """Return none: the host knows only that of the workflow itself."""
+        return None
+
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        return self._host.keep(key, make)
+
+    def target(self, upstream: JSON) -> Target:
+        return self._host.target(upstream)
+
+    def consumers(self, plugin: str) -> Consumers:
+        return self._host.consumers(plugin)
 
 
-def _action(name: str, options: JSON, at: str) -> Plugin | Response:
+def _made(plugins: PluginFinder, name: str, options: JSON, at: str) -> Plugin | Reply:
     """Make what an action runs or answers. Raises SchemaError in APISIX's words."""
     if name != "return" and name not in _PLUGIN_ACTIONS:
         raise SchemaError(f"unsupported action: {name}", path=at)
@@ -116,8 +160,7 @@ def _action(name: str, options: JSON, at: str) -> Plugin | Response:
             return json_reply(code, {"error_msg": "rejected by workflow"})
         if isinstance(options, dict) and "group" in options:
             raise SchemaError("group is not supported", path=at)
-        kind = Registry().find(name)
-        return kind(parse(kind.Conf, options, at=at))
+        return make_nested(plugins, name, options, at)
     except SchemaError as error:
         text = f"failed to validate the '{name}' action: {error.message}"
         raise SchemaError(text, path=error.path) from None

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import PluginConf
@@ -49,15 +55,18 @@ class RedisConf(PluginConf):
     redis_ssl_verify: bool = False
     redis_timeout: Annotated[int, Field(ge=1)] = 1000
     """Milliseconds to connect, and to wait for an answer."""
-    redis_keepalive_timeout: Annotated[int, Field(ge=1000)] | None = None
-    """Milliseconds an idle connection is kept: 10 000, with sentinels 60 000."""
+    redis_keepalive_timeout: Annotated[int, Field(ge=1)] | None = None
+    """Milliseconds without a question after which the connections are closed: 10 000 (at least
+    1000), with sentinels 60 000. No effect with a cluster."""
     redis_keepalive_pool: Annotated[int, Field(ge=1)] = 100
-    """Most connections per worker."""
+    """Most connections per worker, of a cluster per node. No effect with sentinels."""
 
     redis_cluster_nodes: (
         Annotated[list[Annotated[str, Field(min_length=2)]], Field(min_length=1)] | None
     ) = None
     redis_cluster_name: str | None = None
+    """Needed for a cluster, as in APISIX, where it tells clusters apart. No effect here: the nodes
+    do that."""
     redis_cluster_ssl: bool = False
     redis_cluster_ssl_verify: bool = False
 
@@ -69,19 +78,60 @@ class RedisConf(PluginConf):
     sentinel_username: str | None = None
     sentinel_password: str | None = None
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_the_policy(cls, document: JSON, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Judge only the fields of the policy, and tell what is wrong with them as APISIX does."""
+        if not isinstance(document, dict):
+            return handler(document)
+        policy = document.get("policy")
+        used = _FIELDS_OF.get(policy, frozenset()) if isinstance(policy, str) else frozenset()
+        try:
+            return handler({k: v for k, v in document.items() if k not in _FIELDS or k in used})
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            others = [one for one in found if not one["loc"] or one["loc"][0] not in _FIELDS]
+            if len(others) == len(found):
+                raise
+            if not others:
+                raise ValueError(_fault(str(policy))) from None
+            raise ValidationError.from_exception_data(error.title, others) from None  # type: ignore[arg-type]  # what errors() gives
+
     @model_validator(mode="after")
     def _says_where(self) -> Self:
-        if self.policy == "redis" and self.redis_host is None:
-            raise ValueError("then clause did not match")
-        if self.policy == "redis-cluster" and not (
-            self.redis_cluster_nodes and self.redis_cluster_name
-        ):
-            raise ValueError("else clause did not match")
-        if self.policy == "redis-sentinel" and not (
-            self.redis_sentinels and self.redis_master_name
-        ):
-            raise ValueError("else clause did not match")
+        needed = {
+            "redis": (self.redis_host,),
+            "redis-cluster": (self.redis_cluster_nodes, self.redis_cluster_name),
+            "redis-sentinel": (self.redis_sentinels, self.redis_master_name),
+        }
+        is_short = self.policy != "redis-sentinel" and (self.redis_keepalive_timeout or 1000) < 1000
+        if is_short or None in needed.get(self.policy, ()):
+            raise ValueError(_fault(self.policy))
         return self
+
+
+def _fault(policy: str) -> str:
+    return "then clause did not match" if policy == "redis" else "else clause did not match"
+
+
+_FIELDS: Final = frozenset(RedisConf.model_fields) - {"policy"}
+_FIELDS_OF: Final = {
+    "redis": frozenset(
+        name
+        for name in _FIELDS
+        if name.startswith("redis_")
+        and not name.startswith(("redis_cluster_", "redis_connect_", "redis_read_"))
+        and name not in ("redis_sentinels", "redis_master_name", "redis_role")
+    ),
+    "redis-cluster": frozenset(
+        name
+        for name in _FIELDS
+        if name.startswith(("redis_cluster_", "redis_keepalive_"))
+        or name in ("redis_username", "redis_password", "redis_timeout")
+    ),
+    "redis-sentinel": _FIELDS,
+}
+"""The fields that count for a policy."""
 
 
 class LimitConf(RedisConf):

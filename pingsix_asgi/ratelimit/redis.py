@@ -30,6 +30,7 @@ class Script:
 
     async def run(self, redis: RedisConnection, keys: list[str], *args: object) -> Any:
         """Run it. Raises StoreError when Redis does not answer, or not in time."""
+        redis.used()
         try:
             try:
                 return await redis.client.evalsha(self._hash, len(keys), *keys, *args)
@@ -52,12 +53,27 @@ class RedisConnection:
                 path="policy",
             ) from None
         self.no_script: type[Exception] = errors.NoScriptError
-        self.failures: tuple[type[Exception], ...] = (errors.RedisError, OSError, TimeoutError)
+        self.failures: tuple[type[Exception], ...] = (
+            errors.RedisError,
+            errors.RedisClusterException,
+            OSError,
+            TimeoutError,
+        )
         self._sentinel: Any = None
+        self._idle: _Idle | None = None
         self._finishers: list[Callable[[], Awaitable[None]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         make = {"redis": self._single, "redis-cluster": self._cluster}
         self.client: Any = make.get(conf.policy, self._sentinels)(conf)
+        if conf.policy != "redis-cluster":
+            default_ms = 10_000 if conf.policy == "redis" else 60_000
+            timeout_s = (conf.redis_keepalive_timeout or default_ms) / 1000
+            self._idle = _Idle(self.client.connection_pool, timeout_s, self.background)
+
+    def used(self) -> None:
+        """Note that there is something to ask: the connections stay open."""
+        if self._idle is not None:
+            self._idle.put_off()
 
     def before_close(self, finish: Callable[[], Awaitable[None]]) -> None:
         """Have ``finish`` awaited while the connections are still there."""
@@ -73,6 +89,8 @@ class RedisConnection:
         """Finish what is under way, then close every connection."""
         for finish in self._finishers:
             await finish()
+        if self._idle is not None:
+            self._idle.stop()
         await asyncio.gather(*self._tasks)
         await self.client.aclose()
         if self._sentinel is not None:
@@ -144,6 +162,42 @@ class RedisConnection:
             self._sentinel.master_for if conf.redis_role == "master" else self._sentinel.slave_for
         )
         return find(conf.redis_master_name)
+
+
+class _Idle:
+    """Closes the connections of a pool when nobody has used it for some time."""
+
+    def __init__(
+        self,
+        pool: Any,
+        timeout_s: float,
+        background: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._background = background
+        self._used_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def put_off(self) -> None:
+        """Begin to wait anew."""
+        loop = asyncio.get_running_loop()
+        self._used_at = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout_s, self._look, loop)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        rest_s = self._used_at + self._timeout_s - loop.time()
+        if rest_s > 0:
+            self._timer = loop.call_later(rest_s, self._look, loop)
+            return
+        self._timer = None
+        self._background(self._pool.disconnect(inuse_connections=False))
 
 
 def connection(host: Host, conf: RedisConf) -> RedisConnection:

@@ -157,7 +157,10 @@ async def test_workflow_takes_the_first_rule_that_applies() -> None:
     [
         ({"actions": [["dance", {}]]}, "unsupported action: dance"),
         ({"actions": [["return", {"code": 1}]]}, "at least 100"),
-        ({"actions": [["return"]]}, '"code" is required'),
+        ({"actions": [["return", {}]]}, '"code" is required'),
+        ({"actions": [["return"]]}, "expect array to have at least 2 items"),
+        ({"actions": [[True, {}]]}, "failed to validate item 1: wrong type: expected string"),
+        ({"actions": [["return", 403]]}, "failed to validate item 2: wrong type: expected object"),
         ({"case": [["uri", "=~", "x"]], "actions": [["return", {"code": 403}]]}, "operator"),
         ({"actions": []}, "actions"),
     ],
