@@ -39,6 +39,15 @@ _ESCAPES = {
 }
 _IN_CLASS = {"h": r" \t", "e": r"\x1b"}
 _UNSUPPORTED = "KGXpPCg"
+_PCRE2_WORDS = {
+    "a class is not closed": "missing terminating ] for character class",
+    "bad character range": "range out of order in character class",
+    "bad escape (end": "\\ at end of pattern",
+    "missing )": "missing closing parenthesis",
+    "multiple repeat": "quantifier does not follow a repeatable item",
+    "nothing to repeat": "quantifier does not follow a repeatable item",
+    "unbalanced parenthesis": "unmatched closing parenthesis",
+}
 _TOKEN = re.compile(
     r"""\\Q(?P<quoted>.*?)(?:\\E|\Z)
     | \\x\{(?P<code>[0-9A-Fa-f]{1,6})\}
@@ -69,6 +78,18 @@ def compile_regex(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
         return re.compile(translate(text), flags)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"invalid regex '{text}': {error}") from None
+
+
+def compile_rule(text: str, *, ignore_case: bool = False) -> re.Pattern[str]:
+    """As ``compile_regex``, but the ValueError says it in the words of APISIX (nginx, PCRE2)."""
+    try:
+        return compile_regex(text, ignore_case=ignore_case)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"invalid regex '{text}': ")
+        for start, words in _PCRE2_WORDS.items():
+            if reason.startswith(start):
+                reason = words
+        raise ValueError(f'pcre2_compile() failed: {reason} in "{text}"') from None
 
 
 def translate(text: str) -> str:

@@ -41,6 +41,17 @@ def _query(ctx: Context) -> str:
     return text(ctx.request.query)
 
 
+def _uri(ctx: Context) -> str:
+    """The canonical path as it came: proxy-rewrite changes what goes upstream, not this."""
+    path, asked = ctx.request.path, ctx.scope["path"]
+    if path == asked:
+        return path
+    try:
+        return read_path(ctx.scope)[0]
+    except DownstreamError:
+        return path
+
+
 def _request_uri(ctx: Context) -> str:
     """The URI as it came, its path made canonical."""
     try:
@@ -173,8 +184,8 @@ _x_forwarded_for = header_reader("x_forwarded_for")
 REQUEST_VARIABLES: Final[Mapping[str, Getter]] = {
     "method": lambda ctx: ctx.request.method,
     "request_method": lambda ctx: ctx.request.method,
-    "uri": lambda ctx: ctx.request.path,
-    "document_uri": lambda ctx: ctx.request.path,
+    "uri": _uri,
+    "document_uri": _uri,
     "request_uri": _request_uri,
     "real_request_uri": _real_request_uri,
     "args": _query,

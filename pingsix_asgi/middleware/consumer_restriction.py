@@ -26,8 +26,9 @@ class AllowedMethods(PluginConf):
 class ConsumerRestriction(Plugin):
     """Check who (or which route or service) is asking: black list, white list, then methods.
 
-    A white-listed consumer is not checked for methods, a consumer without an entry in
-    ``allowed_by_methods`` may use all. Source: apisix/plugins/consumer-restriction.lua.
+    With a white list the methods are not looked at: who is on it may use all, nobody else any.
+    A consumer without an entry in ``allowed_by_methods`` may use all.
+    Source: apisix/plugins/consumer-restriction.lua.
     """
 
     name = "consumer-restriction"
@@ -72,12 +73,10 @@ class ConsumerRestriction(Plugin):
             return self._unknown
         if value in self._black:
             return self._reply
-        if self._white is not None and value in self._white:
-            return None
-        if self._methods:
-            methods = self._methods.get(value)
-            return None if methods is None or ctx.request.method in methods else self._reply
-        return None if self._white is None else self._reply
+        if self._white is not None:
+            return None if value in self._white else self._reply
+        methods = self._methods.get(value)
+        return None if methods is None or ctx.request.method in methods else self._reply
 
     def _value(self, ctx: Context) -> str | None:
         match self._type:

@@ -11,11 +11,14 @@ from pydantic import Field
 from ..context import Context
 from ..errors import DownstreamError
 from ..expr.template import Template
+from ..expr.variables import getter
 from ..http.response import Response, error_page
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..types import RawHeaders
 
 logger = logging.getLogger("pingsix_asgi.plugins.forward_auth")
+
+_request_uri = getter("request_uri")
 
 
 class ForwardAuth(Plugin):
@@ -87,12 +90,11 @@ class ForwardAuth(Plugin):
 
     def _headers(self, ctx: Context) -> dict[str, str]:
         request = ctx.request
-        target = request.target + (b"?" + request.query if request.query else b"")
         headers = {
             "x-forwarded-proto": request.scheme,
             "x-forwarded-method": request.method,
             "x-forwarded-host": request.host,
-            "x-forwarded-uri": target.decode("latin-1"),
+            "x-forwarded-uri": str(_request_uri(ctx)),
             "x-forwarded-for": request.client[0],
         }
         encoding = request.headers.get(b"content-encoding")

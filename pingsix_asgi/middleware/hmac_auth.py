@@ -36,7 +36,7 @@ class _Invalid(Exception):
 
 
 class _Malformed(_Invalid):
-    """The Authorization header itself is unusable; the client is told what is wrong with it."""
+    """There is no signature at all; the client is told what is wrong with the header."""
 
 
 class HmacAuth(Plugin):
@@ -56,7 +56,7 @@ class HmacAuth(Plugin):
             default=["hmac-sha1", "hmac-sha256", "hmac-sha512"]
         )
         clock_skew: Annotated[int, Field(ge=1)] = 300
-        """Seconds the Date header may differ from our clock."""
+        """Seconds the Date header, or else X-Date, may differ from our clock."""
         signed_headers: list[Annotated[str, Field(min_length=1, max_length=50)]] | None = None
         validate_request_body: bool = False
         max_req_body_size: Annotated[int, Field(ge=1)] = 67108864
@@ -119,7 +119,8 @@ class HmacAuth(Plugin):
         for name in self._wanted:
             if name not in lowered:
                 raise _Invalid
-        date = ctx.request.headers.get(b"date")
+        sent = ctx.request.headers
+        date = sent.get(b"date") or sent.get(b"x-date")
         if date is None:
             raise _Invalid
         try:
@@ -150,10 +151,8 @@ def _parameters(header: bytes | None) -> dict[str, str]:
     if not text.startswith("Signature"):
         raise _Malformed("Authorization header does not start with 'Signature'")
     parameters = dict(_PARAMETER.findall(text))
-    if not parameters.get("keyId") or not parameters.get("signature"):
-        raise _Malformed("keyId or signature missing")
-    if not parameters.get("algorithm"):
-        raise _Malformed("algorithm missing")
+    if not all(parameters.get(name) for name in ("keyId", "signature", "algorithm")):
+        raise _Invalid
     return parameters
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import jwt
@@ -15,10 +16,12 @@ from ..errors import SchemaError
 from ..http.cookies import cookie, without_cookie
 from ..http.query import argument, without_argument
 from ..http.response import Response, json_reply
+from ..model.fields import Unique, is_reference
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
 from ..plugin.fields import Realm
-from ..secrets.fields import is_reference
+
+logger = logging.getLogger("pingsix_asgi.plugins.jwt_auth")
 
 # fmt: off
 Algorithm: TypeAlias = Literal[
@@ -83,7 +86,7 @@ class JwtAuth(Plugin):
         hide_credentials: bool = False
         store_in_ctx: bool = False
         realm: Realm = "jwt"
-        claims_to_verify: list[Literal["exp", "nbf"]] | None = None
+        claims_to_verify: Unique[Literal["exp", "nbf"]] | None = None
         anonymous_consumer: Annotated[str, Field(min_length=1)] | None = None
         iss: str | None = None
         aud: str | None = None
@@ -144,7 +147,11 @@ class JwtAuth(Plugin):
             found = self._consumers.find(key)
             if found is None:
                 return "Invalid user key in JWT token"
-            verifier = self._verifier(found.conf)
+            try:
+                verifier = self._verifier(found.conf)
+            except SchemaError as error:
+                logger.warning("consumer %s: %s", found.consumer.username, error)
+                return "failed to verify jwt"
         if not (verifier.accepts(token) and self._claims_hold(claims, verifier.leeway)):
             return "failed to verify jwt"
         if self._conf.store_in_ctx:
@@ -214,6 +221,8 @@ class _Verifier:
             self._key = algorithm.prepare_key(key)
         except (ValueError, TypeError, jwt.PyJWTError) as error:
             raise SchemaError(f"unusable key: {error}", path="public_key") from None
+        if hasattr(self._key, "public_key"):  # as private keys have
+            raise SchemaError("unusable key: a private one", path="public_key")
 
     def accepts(self, token: str) -> bool:
         try:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from ..context import Context
 from ..errors import SchemaError
+from ..expr.regex import compile_rule
 from ..http.response import json_reply
 from ..plugin.base import Plugin, PluginConf, Reply
 
@@ -40,7 +41,10 @@ class UaRestriction(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._allow = conf.allowlist is not None
-        self._pattern = _any_of(conf.allowlist or conf.denylist or [], "allowlist", "denylist")
+        if conf.allowlist is not None:
+            self._pattern = _any_of(conf.allowlist, "allowlist")
+        else:
+            self._pattern = _any_of(conf.denylist or [], "denylist")
         self._bypass_missing = conf.bypass_missing
         self._reply = json_reply(403, {"message": conf.message})
 
@@ -52,10 +56,10 @@ class UaRestriction(Plugin):
         return None if matched == self._allow else self._reply
 
 
-def _any_of(patterns: list[str], *fields: str) -> re.Pattern[str]:
-    try:
-        for pattern in patterns:
-            re.compile(pattern)
-    except re.error as error:
-        raise SchemaError(f"bad regex {pattern!r}: {error}", path="|".join(fields)) from None
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+def _any_of(patterns: list[str], field: str) -> re.Pattern[str]:
+    for index, pattern in enumerate(patterns):
+        try:
+            compile_rule(pattern)
+        except ValueError as error:
+            raise SchemaError(str(error), path=f"{field}.{index}") from None
+    return compile_rule("|".join(f"(?:{pattern})" for pattern in patterns))

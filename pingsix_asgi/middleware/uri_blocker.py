@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from pydantic import Field
 
 from ..context import Context
 from ..errors import SchemaError
+from ..expr.regex import compile_rule
 from ..http.response import error_page, json_reply
 from ..plugin.base import Plugin, PluginConf, Reply
 
@@ -32,13 +32,13 @@ class UriBlocker(Plugin):
         case_insensitive: bool = False
 
     def __init__(self, conf: Conf) -> None:
-        flags = re.IGNORECASE if conf.case_insensitive else 0
         for index, rule in enumerate(conf.block_rules):
             try:
-                re.compile(rule)
-            except re.error as error:
-                raise SchemaError(f"bad regex: {error}", path=f"block_rules.{index}") from None
-        self._blocked = re.compile("|".join(f"(?:{rule})" for rule in conf.block_rules), flags)
+                compile_rule(rule)
+            except ValueError as error:
+                raise SchemaError(str(error), path=f"block_rules.{index}") from None
+        rules = "|".join(f"(?:{rule})" for rule in conf.block_rules)
+        self._blocked = compile_rule(rules, ignore_case=conf.case_insensitive)
         self._reply = (
             json_reply(conf.rejected_code, {"error_msg": conf.rejected_msg})
             if conf.rejected_msg

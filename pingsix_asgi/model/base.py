@@ -64,10 +64,33 @@ def problems(
     try:
         return model.model_validate(document)
     except ValidationError as error:
+        listed = _with_empty_lists(document, error)
+        if listed is not document:
+            return problems(model, listed, kind=kind, id=id, at=at)
         return [
             SchemaError(text, kind=kind, id=id, path=".".join(part for part in (at, path) if part))
             for path, text in explain(error, document)
         ]
+
+
+def _with_empty_lists(document: JSON, error: ValidationError) -> JSON:
+    """Put ``[]`` where an empty object stands for a list: Lua, and so APISIX, cannot tell them."""
+    items = error.errors(include_url=False, include_context=False)
+    places = [_location(item, document) for item in items]
+    for item, place in zip(items, places, strict=True):
+        is_list = item["type"] in ("list_type", "tuple_type")
+        if is_list and item["input"] == {} and places.count(place) == 1:  # and nothing else
+            document = _with_list(document, place)
+    return document
+
+
+def _with_list(node: JSON, where: tuple[int | str, ...]) -> JSON:
+    if not where:
+        return []
+    first, rest = where[0], where[1:]
+    if isinstance(node, dict):
+        return {**node, first: _with_list(node[first], rest)}
+    return [_with_list(part, rest) if index == first else part for index, part in enumerate(node)]
 
 
 def explain(error: ValidationError, document: JSON = None) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ... import __version__
 from ...errors import ReferenceMissing, SchemaError
 from ...model.resources import json_schema
-from ...plugin.base import Plugin
+from ...plugin.base import Plugin, PluginConf
 from ...plugin.registry import Registry
 from ...snapshot.check import check_document
 from ...types import JSON
@@ -34,9 +34,11 @@ _COMPLETE: Final = (
     "missing key",
     "invalid port",
     "`upstream_host`",
+    "warm_up_conf",
     "wrong username",
 )
 """Starts of messages that APISIX gives without "invalid configuration"."""
+_OF_ROUTES: Final = "work with route or service object"
 _INVALID: Final = "invalid configuration: "
 _NODES: Final = 'property "nodes" validation failed: '
 """What is wrong with a node is not told by APISIX, whose nodes have two forms."""
@@ -184,12 +186,26 @@ def _claimed_id(kind: str, document: JSON, below: str) -> str:
 
 
 def _schemas(plugin: type[Plugin]) -> dict[str, JSON]:
-    found = {"main": plugin.Conf.model_json_schema()}
+    found = {"main": _schema(plugin.Conf, _OF_ROUTES if plugin.kind == "auth" else "")}
     if plugin.ConsumerConf is not None:
-        found["consumer"] = plugin.ConsumerConf.model_json_schema()
+        found["consumer"] = _schema(plugin.ConsumerConf, "work with consumer object")
     if plugin.Metadata is not None:
-        found["metadata"] = plugin.Metadata.model_json_schema()
+        found["metadata"] = _schema(plugin.Metadata)
     return found
+
+
+def _schema(model: type[PluginConf], title: str = "") -> JSON:
+    """Return a model's JSON schema; an option that may be absent is shown as what it is if set."""
+    schema = model.model_json_schema()
+    for option in schema.get("properties", {}).values():
+        kinds = [kind for kind in option.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            del option["anyOf"]
+            option.update(kinds[0])
+            if option.get("default", 0) is None:
+                del option["default"]
+    del schema["title"]
+    return {**schema, "title": title} if title else schema
 
 
 def _attributes(plugin: type[Plugin]) -> dict[str, JSON]:

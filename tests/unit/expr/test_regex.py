@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingsix_asgi.expr.regex import compile_regex
+from pingsix_asgi.expr.regex import compile_regex, compile_rule
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,25 @@ def test_refused_with_a_reason(pattern: str) -> None:
 def test_any_text_compiles_or_is_refused(pattern: str) -> None:
     with suppress(ValueError):
         compile_regex(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("a(b", "missing closing parenthesis"),
+        ("a)b", "unmatched closing parenthesis"),
+        ("[ab", "missing terminating ] for character class"),
+        ("[b-a]", "range out of order in character class"),
+        ("+", "quantifier does not follow a repeatable item"),
+        ("a\\", "\\ at end of pattern"),
+        ("(?R)", "(?R is not supported"),
+    ],
+)
+def test_rules_are_refused_in_the_words_of_pcre2(pattern: str, reason: str) -> None:
+    with pytest.raises(ValueError, match="pcre2_compile") as caught:
+        compile_rule(pattern)
+    assert str(caught.value) == f'pcre2_compile() failed: {reason} in "{pattern}"'
+
+
+def test_a_good_rule_compiles() -> None:
+    assert compile_rule("A[[:digit:]]", ignore_case=True).search("xa7")

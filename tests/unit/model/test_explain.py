@@ -38,6 +38,8 @@ CASES: list[tuple[JSON, str, str]] = [
     ({"needed": True, "ratio": 0}, "ratio", "expected 0 to be strictly greater than 0"),
     ({"needed": True, "ratio": 2}, "ratio", "expected 2 to be at most 1"),
     ({"needed": True, "items": []}, "items", "expect array to have at least 1 items"),
+    ({"needed": True, "items": {}}, "items", "expect array to have at least 1 items"),
+    ({"needed": True, "inner": {"either": {}}}, "inner.either", "wrong type: expected string"),
     ({"needed": True, "items": [{}] * 3}, "items", "expect array to have at most 2 items"),
     ({"needed": True, "by_name": {}}, "by_name", "expect object to have at least 1 properties"),
     ({"needed": True, "inner": {"size": 10}}, "inner.size", "to be strictly smaller than 10"),
