@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from ..context import Context, Target
 from ..errors import ReferenceMissing, SchemaError
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.response import Response, text_reply
+from ..model.base import Plain
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 
@@ -22,11 +23,17 @@ class Condition(PluginConf):
     vars: list[Any] | None = None
 
 
+def _without_slow_start(upstream: dict[str, Any]) -> dict[str, Any]:
+    if upstream.get("warm_up_conf") is not None:
+        raise Plain("warm_up_conf is not supported by the upstream of the traffic-split plugin")
+    return upstream
+
+
 class WeightedUpstream(PluginConf):
     """A share: an upstream by id or inline; with neither, the route's own target."""
 
     upstream_id: str | int | None = None
-    upstream: dict[str, Any] | None = None
+    upstream: Annotated[dict[str, Any], AfterValidator(_without_slow_start)] | None = None
     weight: Annotated[int, Field(ge=0)] = 1
 
 

@@ -160,6 +160,20 @@ class TLS(Model):
         return self
 
 
+class WarmUp(Model):
+    """Slow start: a node that joins gets ``min_weight_percent`` of its weight, growing to all of it.
+
+    Its weight is looked at again every ``interval`` seconds. ``aggression`` above 1 grows faster at
+    first. Nodes that join in the first ``startup_grace_period_seconds`` have their whole weight.
+    """
+
+    slow_start_time_seconds: Annotated[int, Field(ge=1)]
+    min_weight_percent: Annotated[int, Field(ge=1, le=100)]
+    interval: Annotated[int, Field(ge=1)] = 1
+    aggression: Annotated[float, Field(ge=0.01)] = 1
+    startup_grace_period_seconds: Annotated[int, Field(ge=0)] = 0
+
+
 class Upstream(Resource):
     """A set of nodes with a balancing rule. Times are seconds.
 
@@ -190,6 +204,7 @@ class Upstream(Resource):
     checks: Checks | None = None
     keepalive_pool: KeepalivePool | None = None
     tls: TLS | None = None
+    warm_up_conf: WarmUp | None = None
 
     @model_validator(mode="after")
     def _nodes_or_discovery(self) -> Self:
@@ -204,6 +219,23 @@ class Upstream(Resource):
     def _host_to_rewrite(self) -> Self:
         if self.pass_host == "rewrite" and not self.upstream_host:  # noqa: S105 - no password
             raise Plain("`upstream_host` can't be empty when `pass_host` is `rewrite`")
+        return self
+
+    @model_validator(mode="after")
+    def _can_warm_up(self) -> Self:
+        conf = self.warm_up_conf
+        if conf is None:
+            return self
+        if self.type != "roundrobin":
+            raise Plain("warm_up_conf is only supported by the roundrobin upstream type")
+        if conf.interval > conf.slow_start_time_seconds:
+            raise Plain(
+                "warm_up_conf.interval can't be greater than warm_up_conf.slow_start_time_seconds"
+            )
+        if len({node.priority for node in self.nodes or ()}) > 1:
+            raise Plain(
+                "warm_up_conf doesn't support an upstream with nodes of different priorities"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from .node import Node, PoolKey
 from .pools import Pools
 from .selection import HealthRevision, Selection
 from .services import UpstreamServices
+from .slow_start import Warming
 
 
 class Endpoint(NamedTuple):
@@ -55,6 +56,7 @@ class Roster:
         """The last good answer to each DNS question."""
         self.counting: dict[object, Selection] = {}
         """By revision, what has to know of every request that begins or ends."""
+        self.warming = Warming(name)
         self._name, self._services = name, services
         self._pools = services.keep("upstream.pools", lambda: Pools(services.make_pool))
         self._nodes: dict[Endpoint, Node] = {}

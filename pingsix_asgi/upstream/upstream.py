@@ -21,6 +21,7 @@ from .node import Keepalive, Node, PoolKey, Timeouts, TLSOptions
 from .roster import Endpoint, Roster
 from .selection import Member, Selection
 from .services import UpstreamDefaults, UpstreamServices
+from .slow_start import slow_start_factory
 
 logger = logging.getLogger("pingsix_asgi.upstream")
 
@@ -81,6 +82,9 @@ class Upstream:
             monotonic=services.clock.monotonic,
         )
         self._roster = services.keep(f"upstream:{key}", lambda: Roster(self.name, services))
+        self._warm_up = model.warm_up_conf
+        if self._warm_up is not None:
+            self._factory = slow_start_factory(self._warm_up, self._roster.warming, services.clock)
         self._counting = self._roster.counting
         self._discovery = Discovery(
             model,
@@ -261,6 +265,9 @@ class Upstream:
             node.weight, node.priority = weight, priority
             members.append(Member(node, weight, priority))
         self._selection = None
+        if self._warm_up is not None:
+            now = self._services.clock.monotonic()
+            self._roster.warming.arrange(self._held.values(), self._warm_up, now)
         if members:
             self._selection = Selection(
                 members,

@@ -25,6 +25,8 @@ HASH_VARS = (
     "|mqtt_client_id)|arg_[0-9a-zA-z_-]+)$"
 )
 
+WARM_UP = {"slow_start_time_seconds": 9, "min_weight_percent": 1}
+
 
 def upstream(**fields: Any) -> dict[str, Any]:
     return {"type": "roundrobin", "nodes": {"127.0.0.1:8080": 1}, **fields}
@@ -101,6 +103,8 @@ VERBS: dict[str, list[Step]] = {
         put("upstreams/1", upstream(keepalive_pool={"size": 4, "idle_timeout": 8, "requests": 16})),
         put("upstreams/1", upstream(keepalive_pool={"idle_timeout": 0})),
         put("upstreams/1", upstream(scheme="https", tls={"verify": False})),
+        put("upstreams/1", upstream(warm_up_conf=WARM_UP), has={"value": {"warm_up_conf": {
+            **WARM_UP, "interval": 1, "aggression": 1, "startup_grace_period_seconds": 0}}}),
     ],
     "it is in use": [
         put("upstreams/1", upstream()),
@@ -191,6 +195,22 @@ REFUSED: list[list[Step]] = [
             upstream(scheme="https", tls={"client_cert": "x", "client_key": "y" * 128})),
     invalid("keepalive_pool.size", "expected 0 to be at least 1",
             upstream(keepalive_pool={"size": 0})),
+    invalid("warm_up_conf", 'property "slow_start_time_seconds" is required',
+            upstream(warm_up_conf={"min_weight_percent": 1})),
+    invalid("warm_up_conf", 'property "min_weight_percent" is required',
+            upstream(warm_up_conf={"slow_start_time_seconds": 9})),
+    invalid("warm_up_conf.min_weight_percent", "expected 0 to be at least 1",
+            upstream(warm_up_conf={"slow_start_time_seconds": 9, "min_weight_percent": 0})),
+    invalid("warm_up_conf", "additional properties forbidden, found other",
+            upstream(warm_up_conf={"slow_start_time_seconds": 9, "min_weight_percent": 1,
+                                   "other": 1})),
+    both(upstream(type="chash", key="uri", warm_up_conf=WARM_UP),
+         "warm_up_conf is only supported by the roundrobin upstream type"),
+    both(upstream(warm_up_conf={**WARM_UP, "interval": 10}),
+         "warm_up_conf.interval can't be greater than warm_up_conf.slow_start_time_seconds"),
+    both(upstream(nodes=[{"host": "a", "port": 1, "weight": 1, "priority": n} for n in (0, 1)],
+                  warm_up_conf=WARM_UP),
+         "warm_up_conf doesn't support an upstream with nodes of different priorities"),
     invalid("labels", 'failed to validate env (matching ".*"): '
             "wrong type: expected string, got table", upstream(labels={"env": ["a"]})),
     invalid("checks", f'{NONE}: ["active"] or ["active","passive"]',

@@ -21,6 +21,7 @@ from support.conformance_core import (
     spread,
 )
 
+WARM_UP = {"slow_start_time_seconds": 600, "min_weight_percent": 1}
 SHORT = {"connect": 0.3, "send": 0.3, "read": 0.3}
 
 
@@ -118,6 +119,19 @@ BALANCING: dict[str, list[Step]] = {
         put("routes/1", route("/a", upstream=node("A", "B", type="ketama", hash_on="head",
                                                   key="x"))),
         spread("/a", 4, one, headers={"x": "1"}),
+    ],
+    "a node that joins starts slowly": [
+        put("upstreams/1", weighted(A=100) | {"warm_up_conf": WARM_UP}),
+        put("routes/1", {"uri": "/a", "upstream_id": "1"}),
+        ask("/a"),
+        put("upstreams/1", weighted(A=100, B=100) | {"warm_up_conf": WARM_UP}),
+        spread("/a", 20, lambda names: names.count("A") >= 17 and "-" not in names),
+        put("upstreams/1", weighted(A=100, B=100)),
+        spread("/a", 20, shares(A=10, B=10)),
+    ],
+    "nodes that are there from the start do not": [
+        put("routes/1", route("/a", upstream=weighted(A=1, B=1) | {"warm_up_conf": WARM_UP})),
+        spread("/a", 20, shares(A=10, B=10)),
     ],
     "lower priorities wait": [
         put("routes/1", route("/a", upstream=listed(("A", 1, 1), ("B", 1, 0), ("C", 1, -1)))),
