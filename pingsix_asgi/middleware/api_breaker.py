@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from cachetools import LRUCache
 from pydantic import Field
 
 from ..context import Context
 from ..expr.template import Template
+from ..expr.variables import getter
+from ..http.headers import Headers
 from ..http.response import Response, error_page
 from ..model.fields import Unique
 from ..plugin.base import Host, Plugin, PluginConf, Reply
+from ..ratelimit.circuit import Circuits
+from ..ratelimit.machine import machine_stores
 
-_MAX_PATHS = 10_000
-"""Host and path pairs remembered; the one not seen for longest is forgotten first."""
+_URI = getter("uri")
 
 
 class Header(PluginConf):
@@ -43,18 +44,13 @@ class Healthy(PluginConf):
     successes: Annotated[int, Field(ge=1)] = 3
 
 
-@dataclass(slots=True)
-class _Circuit:
-    failures: int = 0
-    successes: int = 0
-    tripped_at: float | None = None
-
-
 class ApiBreaker(Plugin):
     """Answer ``break_response_code`` while the circuit of a host and path is open.
 
     The circuit opens for 2 s after ``failures`` failures, for twice as long after each further
-    ``failures``, up to ``max_breaker_sec``. Source: apisix/plugins/api-breaker.lua.
+    ``failures``, up to ``max_breaker_sec``. The workers of a machine share it, and so do routes
+    that are asked by the same path.
+    Source: apisix/plugins/api-breaker.lua.
     """
 
     name = "api-breaker"
@@ -79,47 +75,31 @@ class ApiBreaker(Plugin):
 
     def setup(self, host: Host) -> None:
         self._now = host.clock.monotonic
-        self._circuits: LRUCache[tuple[str, str], _Circuit] = host.keep(
-            (self.name, host.owner), lambda: LRUCache(_MAX_PATHS)
-        )
+        stores = machine_stores(host)
+        self._circuits = Circuits(stores.counters, stores.marks)
 
     def access(self, ctx: Context) -> Reply:
-        circuit = self._circuits.get((ctx.request.host, ctx.request.path))
-        if circuit is None or circuit.tripped_at is None:
-            return None
-        rounds = circuit.failures // self._conf.unhealthy.failures
-        open_for = min(2 ** max(rounds, 1), self._conf.max_breaker_sec)
-        if self._now() - circuit.tripped_at >= open_for:
-            return None
-        return self._refusal(ctx)
+        return self._refusal(ctx) if self._circuits.is_open(_key(ctx), self._now()) else None
 
     def log(self, ctx: Context) -> None:
-        if ctx.upstream is None or not ctx.upstream.status:
-            return
-        key = (ctx.request.host, ctx.request.path)
-        if ctx.upstream.status in self._bad:
-            self._failed(key)
-        elif ctx.upstream.status in self._good:
-            self._succeeded(key)
-
-    def _failed(self, key: tuple[str, str]) -> None:
-        circuit = self._circuits.setdefault(key, _Circuit())
-        circuit.failures += 1
-        circuit.successes = 0
-        if circuit.failures % self._conf.unhealthy.failures == 0:
-            circuit.tripped_at = self._now()
-
-    def _succeeded(self, key: tuple[str, str]) -> None:
-        circuit = self._circuits.get(key)
-        if circuit is None:
-            return
-        circuit.successes += 1
-        if circuit.successes >= self._conf.healthy.successes:
-            del self._circuits[key]
+        status = ctx.upstream.status if ctx.upstream is not None else 0
+        conf = self._conf
+        if status in self._bad:
+            failures = conf.unhealthy.failures
+            self._circuits.failed(_key(ctx), self._now(), failures, conf.max_breaker_sec)
+        elif status in self._good:
+            self._circuits.succeeded(_key(ctx), self._now(), conf.healthy.successes)
 
     def _refusal(self, ctx: Context) -> Response:
         code, body = self._conf.break_response_code, self._conf.break_response_body
         if body is None:
             return error_page(code)
-        headers = [(name, value.render(ctx).encode("latin-1")) for name, value in self._headers]
-        return Response(code, body.encode(), headers)
+        headers = Headers([])
+        for name, value in self._headers:
+            write = headers.set if name == b"content-type" else headers.append
+            write(name, value.render(ctx).encode("latin-1"))
+        return Response(code, body.encode(), headers.raw)
+
+
+def _key(ctx: Context) -> str:
+    return f"api-breaker:{ctx.request.host}{_URI(ctx)}"

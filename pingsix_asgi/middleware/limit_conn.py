@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable
 from random import getrandbits
 from typing import Annotated, Literal, Self, TypeAlias
@@ -14,6 +13,7 @@ from pydantic import Field, model_validator
 from ..context import Context
 from ..http.response import error_page
 from ..plugin.base import Host, Plugin, PluginConf, Reply
+from ..plugin.nested import skip_mark
 from ..ratelimit.conf import SECRETS, Amount, AmountOrNone, LimitConf
 from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
 from ..ratelimit.machine import machine_stores
@@ -22,8 +22,10 @@ from ..ratelimit.store import StoreError
 
 logger = logging.getLogger("pingsix_asgi.plugins.limit_conn")
 
-Held: TypeAlias = list[tuple[str, str]]
-"""Counters a request is in: (key, id under which Redis knows it)."""
+_ACTED = skip_mark("limit-conn")
+_SHORTEST_DELAY_S = 0.001
+Held: TypeAlias = "list[tuple[str, str, _Rule, float]]"
+"""Counters a request is in: (key, id under which Redis knows it, rule, when it may go on)."""
 
 
 class RuleConf(PluginConf):
@@ -37,7 +39,8 @@ class RuleConf(PluginConf):
 class LimitConn(Plugin):
     """Let ``conn`` requests of a key run at once; up to ``burst`` more wait first.
 
-    Source: apisix/plugins/limit-conn.
+    How long follows what requests take: after each, the delay is the mean of what it was and of the
+    response time, in each worker. Source: apisix/plugins/limit-conn and lua-resty-limit-traffic.
     """
 
     name = "limit-conn"
@@ -48,8 +51,9 @@ class LimitConn(Plugin):
         conn: Amount | None = None
         burst: AmountOrNone | None = None
         default_conn_delay: Annotated[float, Field(gt=0)]
-        """Seconds a request above ``conn`` waits for each full ``conn`` before it."""
+        """Seconds a request above ``conn`` waits at first for each full ``conn`` before it."""
         only_use_default_delay: bool = False
+        """Let the delay stay what it is."""
         key: str = "remote_addr"
         key_type: Literal["var", "var_combination"] = "var"
         key_ttl: Annotated[int, Field(ge=1)] = 3600
@@ -69,15 +73,16 @@ class LimitConn(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
-        self._delay_s = conf.default_conn_delay
+        self._adapts = not conf.only_use_default_delay
         self._refusal = conf.refusal()
-        self._rules = [_Rule(rule, "var_combination") for rule in conf.rules or ()]
+        delay_s = conf.default_conn_delay
+        self._rules = [_Rule(rule, "var_combination", delay_s) for rule in conf.rules or ()]
         self.needs_body = key_needs_body(conf.key_type, conf.key) or any(
             key_needs_body("var_combination", rule.key) for rule in conf.rules or ()
         )
         if conf.rules is None:
             single = RuleConf(conn=conf.conn or 1, burst=conf.burst or 0, key=conf.key)
-            self._rules = [_Rule(single, conf.key_type, falls_back=True)]
+            self._rules = [_Rule(single, conf.key_type, delay_s, falls_back=True)]
         is_simple = conf.rules is None and conf.policy == "local"
         self._only = self._rules[0] if is_simple else None
         """The rule of an instance that has one and asks nobody; access then awaits nothing."""
@@ -92,13 +97,18 @@ class LimitConn(Plugin):
             self._remote = RedisConnections(connection(host, self._conf), self._conf.key_ttl)
 
     def access(self, ctx: Context) -> Reply | Awaitable[Reply]:
-        if self._only is None or self._only.fixed is None:
+        if ctx.state is not None and _ACTED in ctx.state:
+            return None
+        rule = self._only
+        if rule is None or rule.fixed is None:
             return self._access_rules(ctx)
-        most, burst = self._only.fixed
-        count = self._enter_here(ctx, f"{self._prefix}0:{self._only.value(ctx)}", most + burst)
+        most, burst = rule.fixed
+        key = f"{self._prefix}0:{rule.value(ctx)}"
+        count = self._gauges.enter(key, self._clock.monotonic())
         if count > most + burst:
+            self._gauges.leave(key)
             return self._refusal
-        return None if count <= most else self._wait(count, most)
+        return self._hold(ctx, rule, key, "", rule.delay_s(count, most))
 
     async def _access_rules(self, ctx: Context) -> Reply:
         applied = False
@@ -112,56 +122,62 @@ class LimitConn(Plugin):
             if value is None:
                 continue
             applied = True
+            key = f"{self._prefix}{index}:{value}"
             try:
-                count = await self._enter(ctx, f"{self._prefix}{index}:{value}", most + burst)
+                count, request_id = await self._enter(key, most + burst)
             except StoreError as error:
                 logger.error("failed to limit conn: %s", error)
                 return None if self._conf.allow_degradation else error_page(500)
             if count > most + burst:
                 return self._refusal
-            if count > most:
-                await self._wait(count, most)
+            wait = self._hold(ctx, rule, key, request_id, rule.delay_s(count, most))
+            if wait is not None:
+                await wait
         return None if applied or self._conf.allow_degradation else error_page(500)
 
     def log(self, ctx: Context) -> None:
         held: Held = ctx.noted(self) or []
-        for key, request_id in held:
+        for key, request_id, rule, since in held:
             if self._remote is None:
                 self._gauges.leave(key)
             else:
                 self._remote.leave(key, request_id)
+            if self._adapts:
+                rule.learn(_latency_s(ctx, self._clock.monotonic() - since))
 
-    async def _wait(self, count: int, most: int) -> None:
-        await asyncio.sleep(self._delay_s * math.floor((count - 1) / most))
-
-    async def _enter(self, ctx: Context, key: str, most: int) -> int:
-        """Count the request under ``key`` unless it is one too many; returns the count with it."""
+    async def _enter(self, key: str, most: int) -> tuple[int, str]:
+        """Count a request unless it is one too many; returns the count and the request's id."""
         if self._remote is None:
-            return self._enter_here(ctx, key, most)
+            count = self._gauges.enter(key, self._clock.monotonic())
+            if count > most:
+                self._gauges.leave(key)
+            return count, ""
         request_id = f"{getrandbits(96):024x}"
-        count = await self._remote.enter(key, request_id, most, self._clock.time())
-        if count <= most:
-            self._hold(ctx, key, request_id)
-        return count
+        return await self._remote.enter(key, request_id, most, self._clock.time()), request_id
 
-    def _enter_here(self, ctx: Context, key: str, most: int) -> int:
-        count = self._gauges.enter(key, self._clock.monotonic())
-        if count > most:
-            self._gauges.leave(key)
-        else:
-            self._hold(ctx, key, "")
-        return count
-
-    def _hold(self, ctx: Context, key: str, request_id: str) -> None:
+    def _hold(
+        self, ctx: Context, rule: _Rule, key: str, request_id: str, delay_s: float
+    ) -> Awaitable[None] | None:
+        """Note that the request is in; returns what it is to wait for first."""
+        entry = (key, request_id, rule, self._clock.monotonic() + delay_s)
         held: Held | None = ctx.noted(self)
         if held is None:
-            ctx.note(self, [(key, request_id)])
+            ctx.note(self, [entry])
         else:
-            held.append((key, request_id))
+            held.append(entry)
+        return asyncio.sleep(delay_s) if delay_s >= _SHORTEST_DELAY_S else None
+
+
+def _latency_s(ctx: Context, seconds: float) -> float:
+    """Return what the upstream took, or all the ``seconds`` since the request went on."""
+    return ctx.upstream.response_s if ctx.upstream is not None else max(seconds, 0.0)
 
 
 class _Rule:
-    def __init__(self, conf: RuleConf, kind: str, *, falls_back: bool = False) -> None:
+    def __init__(
+        self, conf: RuleConf, kind: str, delay_s: float, *, falls_back: bool = False
+    ) -> None:
+        self._delay_s = delay_s
         self.conn = Number(conf.conn)
         self.burst = Number(conf.burst)
         most, burst = self.conn.fixed, self.burst.fixed
@@ -169,6 +185,14 @@ class _Rule:
         """(conn, burst) when they do not depend on the request."""
         self._value = key_of(kind, conf.key)
         self._falls_back = falls_back
+
+    def delay_s(self, count: int, most: int) -> float:
+        """Return how long number ``count`` waits when ``most`` may run at once."""
+        return self._delay_s * ((count - 1) // most) if count > most else 0.0
+
+    def learn(self, latency_s: float) -> None:
+        """Let the delay follow what requests take."""
+        self._delay_s = (self._delay_s + latency_s) / 2
 
     def limits(self, ctx: Context) -> tuple[int, int]:
         """Return (conn, burst). Raises ValueError when variables do not give numbers."""

@@ -145,6 +145,29 @@ async def test_above_conn_waits_for_each_full_conn(monkeypatch: pytest.MonkeyPat
     assert naps == [0.1, 0.2]
 
 
+@pytest.mark.parametrize(("is_fixed", "waited"), [(False, [0.1, 0.3, 0.7]), (True, [0.1] * 3)])
+async def test_the_delay_follows_what_requests_take(
+    is_fixed: bool, waited: list[float], slept: list[float]
+) -> None:
+    clock = FakeClock()
+
+    async def takes_its_time(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path == "/twice":  # the inner request is one above conn
+            assert (await client.get("/")).status == 200
+        if path.startswith("/for/"):
+            clock.advance(float(path.removeprefix("/for/")))
+        await EchoApp()(scope, receive, send)
+
+    conf: Any = {LimitConn: {**CONN, "only_use_default_delay": is_fixed}}
+    client = Client(together(conf, takes_its_time, clock=clock))
+    await client.get("/twice")  # two requests that take no time: the delay is a quarter
+    for seconds in (0.575, 1.325):
+        await client.get(f"/for/{seconds}")
+        await client.get("/twice")
+    assert [round(seconds, 3) for seconds in slept] == waited
+
+
 @pytest.mark.parametrize(
     ("plugin", "options", "text"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.middleware.api_breaker import ApiBreaker
 from pingsix_asgi.middleware.forward_auth import ForwardAuth
+from pingsix_asgi.middleware.limit_count import LimitCount
 from pingsix_asgi.middleware.request_validation import RequestValidation
 from pingsix_asgi.middleware.workflow import Workflow
 from pingsix_asgi.plugin.base import Plugin
+from pingsix_asgi.shared.place import DIRECTORY_VARIABLE
 from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone, together
 from pingsix_asgi.types import Message, Receive, Scope, Send
 from support.servers import serving
@@ -62,6 +65,47 @@ async def test_the_breaker_opens_for_longer_each_time_and_closes_after_successes
     assert await ask(200) == 599, "four seconds, cut to max_breaker_sec"
     clock.advance(0.1)
     assert [await ask(200), await ask(200), await ask(500), await ask(200)] == [200] * 4
+
+
+async def test_workers_of_one_machine_share_their_circuits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
+    conf = {"break_response_code": 599, "unhealthy": {"failures": 2}, "healthy": {"successes": 1}}
+    plugins: Any = {FromUpstream: {}, ApiBreaker: conf}
+    clock = FakeClock()
+    one, two = (Client(together(plugins, clock=clock)) for _ in range(2))
+
+    async def ask(worker: Client, status: int) -> int:
+        return (await worker.get("/x", {"x-status": str(status)})).status
+
+    assert [await ask(one, 500), await ask(two, 500)] == [200, 200]
+    assert [await ask(one, 404), await ask(two, 404)] == [599, 599]
+    clock.advance(2)
+    assert [await ask(two, 200), await ask(one, 500), await ask(one, 200)] == [200, 200, 200]
+    for worker in (one, two):
+        await worker.lifespan()
+
+
+async def test_of_two_content_types_of_a_breaker_the_last_one_is_sent() -> None:
+    headers = [
+        {"key": "Content-Type", "value": "text/plain"},
+        {"key": "X-A", "value": "1"},
+        {"key": "X-A", "value": "2"},
+        {"key": "content-type", "value": "text/html"},
+    ]
+    conf = {
+        "break_response_code": 599,
+        "break_response_body": "x",
+        "break_response_headers": headers,
+        "unhealthy": {"failures": 1},
+    }
+    plugins: Any = {FromUpstream: {}, ApiBreaker: conf}
+    client = Client(together(plugins))
+    await client.get("/x", {"x-status": "500"})
+    answer = await client.get("/x", {"x-status": "500"})
+    sent = [line for line in answer.headers if line[0] in (b"content-type", b"x-a")]
+    assert sorted(sent) == [(b"content-type", b"text/html"), (b"x-a", b"1"), (b"x-a", b"2")]
 
 
 BODY = {
@@ -136,6 +180,16 @@ def test_a_bad_schema_is_refused_by_field() -> None:
         alone(RequestValidation, body_schema={"type": "nothing"})
     with pytest.raises(SchemaError, match="header_schema"):
         alone(RequestValidation)
+
+
+async def test_rules_of_a_workflow_count_apart_and_keep_the_plugin_from_acting_again() -> None:
+    limit = ["limit-count", {"count": 1, "time_window": 60}]
+    rules = [{"case": [["uri", "==", path]], "actions": [limit]} for path in ("/a", "/b")]
+    plugins: Any = {Workflow: {"rules": rules}, LimitCount: {"count": 1, "time_window": 60}}
+    client = Client(together(plugins))
+    asked = ["/a", "/b", "/c", "/a", "/b", "/c"]
+    statuses = [(await client.get(path)).status for path in asked]
+    assert statuses == [200, 200, 200, 503, 503, 503]
 
 
 async def test_workflow_takes_the_first_rule_that_applies() -> None:
