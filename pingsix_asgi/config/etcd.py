@@ -87,6 +87,9 @@ class EtcdStore:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def wake(self) -> None:
+        """Do nothing: a watch of etcd is told at once."""
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self.client.aclose()

@@ -82,6 +82,7 @@ class SQLiteStore:
     def __init__(self, path: str | os.PathLike[str], prefix: str = "/apisix") -> None:
         self.prefix = prefix.rstrip("/")
         self._path = Path(path)
+        self._woken = asyncio.Event()
         self._thread: ThreadPoolExecutor | None = None
         self._database: _Database | None = None
 
@@ -107,7 +108,14 @@ class SQLiteStore:
             if batch is not None:
                 revision = batch.revision + 1
                 yield batch
-            await asyncio.sleep(POLL_INTERVAL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_INTERVAL_S):
+                    await self._woken.wait()
+            self._woken.clear()
+
+    def wake(self) -> None:
+        """Let the watch look at once."""
+        self._woken.set()
 
     async def compact(self, revision: int) -> None:
         """Forget history up to and including ``revision``."""

@@ -136,5 +136,8 @@ class Store(Protocol):
         The first batch comes at once and may be empty. Raises Compacted when the history is gone.
         """
 
+    def wake(self) -> None:
+        """Let a watch that looks from time to time look at once: there is something new."""
+
     async def aclose(self) -> None:
         """Close connections; watches end."""

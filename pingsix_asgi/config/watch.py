@@ -24,6 +24,8 @@ log = logging.getLogger("pingsix_asgi.config.watch")
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
+IN_FORCE_S = 2.0
+"""How long who has written something is held up until it is in force."""
 
 
 def jittered(attempt: int) -> float:
@@ -73,12 +75,28 @@ class StoreSource:
         self._collector = Collector(self._clock)
         self._is_listed = False
         self._failures = 0
+        self._taken = 0
+        """The revision up to which everything is in force, or was refused."""
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.status = SourceStatus(store.name, disconnected_at=self._clock.monotonic())
 
     async def load(self) -> tuple[Resources, int]:
         """Read everything once. Raises SourceError."""
         await self._list()
         return self._documents.resources, self.status.revision
+
+    async def reach(self, revision: int) -> None:
+        """Wait until what was written at ``revision`` is in force here.
+
+        Returns early when the store is out of reach, and after ``IN_FORCE_S`` in any case.
+        """
+        if self._taken >= revision or not self.status.is_connected:
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append((revision, waiting))
+        self.store.wake()
+        await asyncio.wait((waiting,), timeout=IN_FORCE_S)
+        waiting.cancel()
 
     async def run(self, publish: Publish) -> None:
         """Keep the gateway in step with the store until cancelled."""
@@ -145,6 +163,7 @@ class StoreSource:
         if failure is not None:
             raise failure
         self._failures = 0
+        self._release()
 
     async def _list(self, publish: Publish | None = None) -> None:
         listing = await self.store.list(f"{self.store.prefix}/")
@@ -157,6 +176,16 @@ class StoreSource:
             self._is_listed = True
             if publish is not None:
                 await self._publish(publish)
+                self._release()
+
+    def _release(self) -> None:
+        """Let those go on whose writes are in force now."""
+        self._taken = self.status.revision
+        if self._waiting:
+            for revision, waiting in self._waiting:
+                if revision <= self._taken and not waiting.done():
+                    waiting.set_result(None)
+            self._waiting = [entry for entry in self._waiting if not entry[1].done()]
 
     async def _publish(self, publish: Publish) -> None:
         status, documents = self.status, self._documents

@@ -6,6 +6,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from ..config.open import open_store
+from ..config.watch import StoreSource
 from ..control.admin import AdminAPI
 from ..control.status import StatusApp
 from ..errors import ConfigError
@@ -70,7 +71,11 @@ class Hosts:
         store = gateway.runtime.keep("serving.admin", lambda: open_store(settings))
         if given is None or store is None:
             raise ConfigError("pingsix: admin: the Admin API needs etcd, or store: sqlite:///FILE")
-        return AdminAPI(store, gateway.registry, given, keyring=keyring_of(settings))
+        source = gateway.opened.source
+        in_force = source.reach if isinstance(source, StoreSource) else None
+        return AdminAPI(
+            store, gateway.registry, given, keyring=keyring_of(settings), in_force=in_force
+        )
 
     def _granian(self, app: ASGIApp, sock: socket, listener: Listener) -> Host:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from ...clock import Clock, SystemClock
@@ -26,7 +27,8 @@ _METHODS = frozenset(("GET", "PUT", "POST", "PATCH", "DELETE"))
 class AdminAPI:
     """Serves ``/apisix/admin``; every other path is 404.
 
-    ``keyring`` seals secrets in the store; without one they are kept as they are.
+    ``keyring`` seals secrets in the store; without one they are kept as they are. ``in_force``
+    waits until a revision of the store is in force: a write is answered after that.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class AdminAPI:
         *,
         keyring: Keyring | None = None,
         clock: Clock | None = None,
+        in_force: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        repository = Repository(store, registry, keyring)
+        repository = self._repository = Repository(store, registry, keyring)
+        self._in_force = in_force
         self._access = Access(options)
         self._resources = ResourceAPI(repository, registry, clock or SystemClock())
         self._schemas = Schemas(registry)
@@ -89,6 +93,8 @@ class AdminAPI:
         request = await _with_body(request, receive)
         verb = getattr(self._resources, request.method.lower())
         result: Answer = await verb(place, request)
+        if self._in_force is not None and request.method != "GET":
+            await self._in_force(self._repository.written)
         return result
 
     async def _describe(

@@ -66,6 +66,8 @@ class Repository:
 
     def __init__(self, store: Store, registry: Registry, keyring: Keyring | None) -> None:
         self.store, self._registry, self._keyring = store, registry, keyring
+        self.written = 0
+        """The revision of the newest write that went through here."""
 
     def key(self, kind: str, id: str) -> str:
         """Return the key of a resource."""
@@ -109,7 +111,7 @@ class Repository:
             document = encrypt(kind, document, self._registry, self._keyring.encrypt)
         put = Put(self.key(kind, id), encode_json(document), ttl_s)
         try:
-            return await self.store.commit([put], conditions) is not None
+            return self._noted(await self.store.commit([put], conditions))
         except Ambiguous:
             item = await self.store.get(put.key)
             if item is not None and item.value == put.value:
@@ -122,11 +124,18 @@ class Repository:
             part = keys[start : start + DELETED_AT_ONCE]
             operations: list[Operation] = [Delete(key) for key in part]
             try:
-                if await self.store.commit(operations, conditions) is None:
+                if not self._noted(await self.store.commit(operations, conditions)):
                     return False
             except Ambiguous:
                 if await self.store.get(part[0]) is not None:
                     raise
+        return True
+
+    def _noted(self, revision: int | None) -> bool:
+        """Remember the revision of a write; False when it did not happen."""
+        if revision is None:
+            return False
+        self.written = max(self.written, revision)
         return True
 
     def entry(self, stored: Stored, *, is_bare: bool = False) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class ScriptedStore:
         self.lists = 0
         self.watched: list[int] = []
         self.is_closed = False
+        self.woken = 0
 
     def set(self, key: str, value: Any) -> Event:
         self.revision += 1
@@ -59,6 +60,9 @@ class ScriptedStore:
             if isinstance(found, Exception):
                 raise found
             yield found
+
+    def wake(self) -> None:
+        self.woken += 1
 
     async def aclose(self) -> None:
         self.is_closed = True
@@ -330,3 +334,29 @@ async def test_a_corrected_type_is_a_change(
     store.send(store.set("routes/1", {"priority": good}))
     resources, _ = await gateway.next()
     assert json.dumps(resources["routes"]["1"]) == json.dumps({"priority": good})
+
+
+async def test_who_wrote_waits_until_it_is_in_force() -> None:
+    store = ScriptedStore()
+    gateway = Gateway(store)
+    await gateway.source.reach(5)  # out of reach: nobody waits
+    await gateway.next()
+    await gateway.source.reach(store.revision)
+    assert store.woken == 0
+    event = store.set("routes/1", {"uri": "/a"})
+    waiting = asyncio.create_task(gateway.source.reach(store.revision))
+    await asyncio.sleep(0)
+    assert store.woken == 1
+    assert not waiting.done()
+    store.send(event)
+    await asyncio.wait_for(waiting, 5)
+    assert gateway.published[-1][1] == store.revision
+    await gateway.stop()
+
+
+async def test_a_writer_is_not_held_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pingsix_asgi.config.watch.IN_FORCE_S", 0.01)
+    gateway = Gateway(ScriptedStore())
+    await gateway.next()
+    await asyncio.wait_for(gateway.source.reach(99), 5)
+    await gateway.stop()
