@@ -177,6 +177,9 @@ class LoneHost:
         kept: T = self._kept[key]
         return kept
 
+    def is_present(self, owner: str) -> bool:
+        return True
+
     def target(self, upstream: JSON) -> Target:
         raise ReferenceMissing("a plugin used without PingSIX has no upstreams")
 

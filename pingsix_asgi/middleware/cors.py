@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ..context import Context
 from ..expr.regex import compile_regex
 from ..http.response import Response
+from ..model.fields import Unique
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 _ORIGINS_PATTERN = r"^(\*|\*\*|null|\w+://[^,]+(,\w+://[^,]+)*)$"
@@ -29,7 +30,7 @@ def _regex(text: str) -> str:
 
 
 Patterns: TypeAlias = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_regex)]],
+    Unique[Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_regex)]],
     Field(min_length=1),
 ]
 Matcher: TypeAlias = Callable[[str | None], str | None]
@@ -57,7 +58,12 @@ class Cors(Plugin):
         """Seconds a browser may keep a preflight's answer."""
         allow_credential: bool = False
         allow_origins_by_regex: Patterns | None = None
-        allow_origins_by_metadata: Annotated[list[str], Field(min_length=1)] | None = None
+        allow_origins_by_metadata: (
+            Annotated[
+                Unique[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1)
+            ]
+            | None
+        ) = None
         timing_allow_origins: Origins | None = None
         timing_allow_origins_by_regex: Patterns | None = None
 
@@ -154,7 +160,7 @@ def _labels(conf: Cors.Conf) -> list[tuple[bytes, bytes]]:
     return [(name, value.encode("latin-1", "replace")) for name, value in labels.items()]
 
 
-def _by_list_or_regex(origins: str, patterns: list[str] | None) -> Matcher:
+def _by_list_or_regex(origins: str, patterns: Sequence[str] | None) -> Matcher:
     if patterns is None:
         return _by_list(origins, any_is_star=True)
     searches = [compile_regex(pattern).search for pattern in patterns]

@@ -133,7 +133,8 @@ class LimitCount(Plugin):
             (self.name, "group", group), WeakKeyDictionary
         )
         for member, owner in list(members.items()):
-            if owner != host.owner and member._conf != self._conf:
+            is_other = owner != host.owner and host.is_present(owner)  # gone ones may linger
+            if is_other and member._conf != self._conf:
                 raise SchemaError("group conf mismatched", path="group")
         members[self] = host.owner
 

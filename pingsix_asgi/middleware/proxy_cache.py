@@ -21,6 +21,7 @@ from ..errors import SchemaError
 from ..expr.template import Template
 from ..expr.variables import getter
 from ..http.headers import Headers
+from ..model.fields import Unique
 from ..plugin.base import Host, PluginConf
 
 _MB = 1_048_576
@@ -67,11 +68,10 @@ class ProxyCache(CachingPlugin):
         cache_zone: Annotated[str, Field(min_length=1, max_length=100)] = "disk_cache_one"
         cache_strategy: Literal["disk", "memory"] = "disk"
         cache_key: Parts = Field(default=["$host", "$request_uri"])
-        cache_http_status: Annotated[list[Status], Field(min_length=1)] = Field(
-            default=[200, 301, 404]
-        )
-        cache_method: Annotated[list[Literal["GET", "POST", "HEAD"]], Field(min_length=1)] = Field(
-            default=["GET", "HEAD"]
+        cache_http_status: Annotated[Unique[Status], Field(min_length=1)] = (200, 301, 404)
+        cache_method: Annotated[Unique[Literal["GET", "POST", "HEAD"]], Field(min_length=1)] = (
+            "GET",
+            "HEAD",
         )
         cache_bypass: Parts | None = None
         no_cache: Parts | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from ..context import Context, Target
 from ..errors import ReferenceMissing, SchemaError
@@ -40,8 +40,6 @@ class WeightedUpstream(PluginConf):
 class Rule(PluginConf):
     """Shares of the requests that match."""
 
-    model_config = ConfigDict(extra="forbid")
-
     match: list[Condition] | None = None
     vars: list[Any] | None = None
     """PingSIX's way to write a match with one alternative."""
@@ -68,8 +66,6 @@ class TrafficSplit(Plugin):
     encrypted = ("rules.weighted_upstreams.upstream.tls.client_key",)
 
     class Conf(PluginConf):
-        model_config = ConfigDict(extra="forbid")
-
         rules: list[Rule] | None = None
 
     def __init__(self, conf: Conf) -> None:

@@ -10,6 +10,7 @@ from ..context import Context
 from ..errors import SchemaError
 from ..expr.regex import compile_rule
 from ..http.response import error_page, json_reply
+from ..model.fields import Unique
 from ..plugin.base import Plugin, PluginConf, Reply
 
 
@@ -25,7 +26,7 @@ class UriBlocker(Plugin):
 
     class Conf(PluginConf):
         block_rules: Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1)
+            Unique[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1)
         ]
         rejected_code: Annotated[int, Field(ge=200)] = 403
         rejected_msg: Annotated[str, Field(min_length=1)] | None = None

@@ -143,6 +143,9 @@ class _RuleHost:
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         return self._host.keep(key, make)
 
+    def is_present(self, owner: str) -> bool:
+        return self._host.is_present(owner)
+
     def target(self, upstream: JSON) -> Target:
         return self._host.target(upstream)
 

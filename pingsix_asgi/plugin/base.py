@@ -73,6 +73,9 @@ class Host(Protocol):
         An object with ``async def aclose()`` is closed when the gateway stops.
         """
 
+    def is_present(self, owner: str) -> bool:
+        """Tell whether a resource, e.g. "routes/1", is in the configuration that is being built."""
+
     def target(self, upstream: JSON) -> Target:
         """Compile an inline upstream (a dict) or find one by id (a string).
 

@@ -238,5 +238,9 @@ class _Build:
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         return self._runtime.keep(key, make)
 
+    def is_present(self, owner: str) -> bool:
+        kind, _, id = owner.partition("/")
+        return id in self._tables.resources.get(kind, {})
+
     def consumers(self, plugin: str) -> Consumers:
         return self._runtime.consumers(plugin)

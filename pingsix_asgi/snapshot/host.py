@@ -37,6 +37,9 @@ class Gateway(Protocol):
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what outlives snapshots under ``key``."""
 
+    def is_present(self, owner: str) -> bool:
+        """Tell whether a resource is in the configuration that is being built."""
+
     def consumers(self, plugin: str) -> Consumers:
         """Return who an auth plugin can find, always as of the snapshot in force."""
 
@@ -71,6 +74,9 @@ class PluginHost:
 
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         return self._gateway.keep(key, make)
+
+    def is_present(self, owner: str) -> bool:
+        return self._gateway.is_present(owner)
 
     def target(self, upstream: JSON) -> Target:
         if isinstance(upstream, dict):

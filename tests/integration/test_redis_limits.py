@@ -252,3 +252,25 @@ async def test_a_master_found_by_sentinels(tmp_path: Path) -> None:
             }
             async with gateway(LimitCount, **conf) as client:
                 assert await statuses(client, 3) == [200, 200, 503]
+
+
+async def test_connections_that_nobody_uses_are_closed(redis_port: int) -> None:
+    from redis.asyncio import Redis
+
+    conf = redis(redis_port, count=9, time_window=60, redis_keepalive_timeout=1000)
+    async with (
+        Redis(port=redis_port, password="sesame", client_name="watcher") as watcher,
+        gateway(LimitCount, **conf) as client,
+    ):
+
+        async def others() -> int:
+            return sum(one["name"] != "watcher" for one in await watcher.client_list())
+
+        before = await others()
+        assert await statuses(client, 1) == [200]
+        assert await others() == before + 1
+        deadline = asyncio.get_running_loop().time() + 10
+        while await others() > before:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.05)
+        assert await statuses(client, 1) == [200]
