@@ -54,7 +54,7 @@ class RouteInfo(Protocol):
     service_id: str
     service_name: str
     uri: str
-    """The route's path pattern as configured; the first one when it has several."""
+    """The path pattern that matched, as configured."""
     hosts: tuple[str, ...]
 
 

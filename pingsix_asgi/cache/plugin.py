@@ -38,6 +38,8 @@ class CachingPlugin(Plugin):
     """Where responses are kept, for the metric."""
     purges = False
     """The method PURGE forgets a response."""
+    refused = "EXPIRED"
+    """Status of a response that is fresh, but not as fresh as the client's Cache-Control wants."""
 
     def setup(self, host: Host) -> None:
         self._now = host.clock.time
@@ -135,7 +137,11 @@ class CachingPlugin(Plugin):
         if "only-if-cached" in lookup.wanted and self.policy.honours_client:
             lookup.status = "MISS"
             return error_page(504)
-        lookup.status = "MISS" if entry is None else "EXPIRED"
+        if entry is None:
+            lookup.status = "MISS"
+        else:
+            is_fresh = self.policy.is_fresh(entry, self._now(), {})
+            lookup.status = self.refused if is_fresh else "EXPIRED"
         lookup.is_personal = self.is_personal(ctx)
         headers = ctx.request.headers
         lookup.conditions = Headers(list(headers.raw))

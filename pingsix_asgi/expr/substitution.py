@@ -51,8 +51,13 @@ class Substitution:
         return self._pattern.sub(self._replacement, text)
 
 
-def compile_pairs(texts: Sequence[str], path: str) -> list[Substitution]:
-    """Compile a flat list of patterns and replacements. Raises SchemaError for ``path``."""
+def compile_pairs(
+    texts: Sequence[str], path: str, fault: str = "invalid {}({}, {}): {}"
+) -> list[Substitution]:
+    """Compile a flat list of patterns and replacements. Raises SchemaError for ``path``.
+
+    ``fault`` words a bad pair: the path, the pattern, the replacement, the reason.
+    """
     if len(texts) % 2:
         raise SchemaError("the length of regex_uri should be an even number", path=path)
     substitutions = []
@@ -60,7 +65,7 @@ def compile_pairs(texts: Sequence[str], path: str) -> list[Substitution]:
         try:
             substitutions.append(Substitution(pattern, replacement))
         except ValueError as error:
-            text = f"invalid {path}({pattern}, {replacement}): {error}"
+            text = fault.format(path, pattern, replacement, error)
             raise SchemaError(text, path=path) from None
     return substitutions
 

@@ -211,7 +211,7 @@ class Forwarding:
                 if not by_client or self._is_trusted is None:
                     chain.append(value)
             elif not by_client and name != b"x-real-ip":
-                kept[name] = value
+                kept[name] = kept[name] + b", " + value if name in kept else value
         fields = dict(line.split(b": ", 1) for line in head.observed.split(b"\r\n")[1:])
         if b"x-real-ip" in fields:
             chain.append(fields[b"x-real-ip"])

@@ -14,12 +14,37 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..plugin.base import PluginConf
+from ..shared.metrics import Family, Keeper, gateway_metrics
 
 logger = logging.getLogger("pingsix_asgi.logs")
 
 MAX_PENDING = 8192
 _CLOSE_S = 5.0
 """How long a stopping gateway waits for the last batches."""
+
+ENTRIES = Family(
+    "batch_process_entries",
+    "batch process remaining entries",
+    "gauge",
+    ("name", "route_id", "server_addr"),
+)
+
+
+class Gauge:
+    """The metric of how many entries wait under these labels, in this process."""
+
+    def __init__(self, keeper: Keeper, labels: tuple[str, str, str]) -> None:
+        self._sheet = gateway_metrics(keeper).sheet
+        self._cell = gateway_metrics(keeper).series(ENTRIES, labels)
+        known: set[int] = keeper.keep(ENTRIES, set)
+        if self._cell is not None and self._cell not in known:
+            known.add(self._cell)
+            self._sheet.cells[self._cell] = 0.0  # what a process that crashed here has left
+
+    def add(self, count: int) -> None:
+        """Count entries that came, or below zero, went."""
+        if self._cell is not None:
+            self._sheet.cells[self._cell] += count
 
 
 class BatchConf(PluginConf):
@@ -50,6 +75,8 @@ class Batcher:
         max_pending: int = MAX_PENDING,
     ) -> None:
         self.dropped = 0
+        self.gauge: Gauge | None = None
+        """Where ``pending`` is told; set by who knows the labels."""
         self._label = label
         self._conf = conf
         self._deliver = deliver
@@ -72,6 +99,7 @@ class Batcher:
             self.dropped += 1
             return
         self._waiting.append(entry)
+        self._count(1)
         self._arrived.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"pingsix-log-{self._label}")
@@ -83,6 +111,11 @@ class Batcher:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_CLOSE_S)
             self._task.cancel()
+        self._count(-len(self._waiting))
+
+    def _count(self, change: int) -> None:
+        if self.gauge is not None:
+            self.gauge.add(change)
 
     async def _run(self) -> None:
         while self._waiting:
@@ -92,6 +125,7 @@ class Batcher:
             await self._send(batch)
             for _ in batch:
                 self._waiting.popleft()
+            self._count(-size)
 
     async def _fill(self) -> None:
         """Wait until a batch is full, nothing more arrives, or the oldest entry is old enough."""

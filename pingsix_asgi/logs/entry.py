@@ -5,15 +5,15 @@ Source: APISIX apisix/utils/log-util.lua.
 
 from __future__ import annotations
 
-import gzip
+import json
 import platform
-import zlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .. import __version__
 from ..context import Context
 from ..expr.variables import getter
+from ..http.encoding import decoder
 from ..http.query import arguments
 from ..types import JSON
 
@@ -22,20 +22,24 @@ MAX_DEPTH = 5
 
 Field: TypeAlias = Callable[[Context], Any]
 
+_request_uri = getter("request_uri")
 _upstream_addr = getter("upstream_addr")
 _hostname = platform.node()
 
 
 def default_entry(ctx: Context) -> dict[str, Any]:
-    """Build the document that is logged when no ``log_format`` is given."""
+    """Build the document that is logged when no ``log_format`` is given.
+
+    ``uri`` is as the client sent it, the headers are as they went to the target.
+    """
     request, info = ctx.request, ctx.match.info
-    uri = request.path + ("?" + request.query.decode("latin-1") if request.query else "")
+    uri = _request_uri(ctx)
     latency = _variable("request_time", ctx) * 1000
     upstream_s = ctx.upstream.response_s if ctx.upstream is not None else None
     upstream_ms = round(upstream_s, 3) * 1000 if upstream_s is not None else None
     port = (ctx.scope.get("server") or ("", None))[1]
     netloc = f"{request.host}:{port}" if port else request.host
-    return {
+    entry = {
         "request": {
             "url": f"{request.scheme}://{netloc}{uri}",
             "uri": uri,
@@ -50,9 +54,9 @@ def default_entry(ctx: Context) -> dict[str, Any]:
             "size": _number("bytes_sent", ctx),
         },
         "server": {"hostname": _hostname, "version": __version__},
-        "upstream": _upstream_addr(ctx) or "",
+        "upstream": _upstream_addr(ctx),
         "service_id": info.service_id or ("" if info.route_id else request.host),
-        "route_id": info.route_id,
+        "route_id": info.route_id or None,
         "consumer": {"username": ctx.consumer.username} if ctx.consumer else None,
         "client_ip": request.client[0],
         "start_time": round(_variable("msec", ctx) * 1000 - latency),
@@ -60,6 +64,7 @@ def default_entry(ctx: Context) -> dict[str, Any]:
         "upstream_latency": upstream_ms,
         "apisix_latency": max(latency - (upstream_ms or 0.0), 0.0),
     }
+    return {name: value for name, value in entry.items() if value is not None}
 
 
 def compile_format(log_format: dict[str, JSON]) -> Field:
@@ -76,14 +81,20 @@ def compile_format(log_format: dict[str, JSON]) -> Field:
     return entry
 
 
-def decoded_body(body: bytes, encoding: bytes | None) -> str:
-    """Return a collected body as text, decompressed where it is encoded and complete enough."""
-    if encoding == b"gzip":
-        try:
-            body = gzip.decompress(body)
-        except (OSError, EOFError, zlib.error):
-            return body.decode("latin-1")
-    return body.decode("utf-8", "replace")
+def decoded_body(body: bytes, encoding: bytes | None, max_bytes: int) -> str:
+    """Return a collected body as text, decompressed as far as that is possible."""
+    decode = decoder(encoding)
+    if decode is None:
+        return body.decode("latin-1")
+    try:
+        return decode(body, max_bytes).decode("utf-8", "replace")
+    except ValueError:
+        return body.decode("latin-1")
+
+
+def dump(entries: Any) -> str:
+    """Write entries as JSON without spaces, as APISIX's logs are."""
+    return json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
 
 
 def _compile_level(document: dict[str, JSON], depth: int) -> Field:
@@ -99,6 +110,8 @@ def _compile_level(document: dict[str, JSON], depth: int) -> Field:
 def _compile_value(value: JSON, depth: int) -> Field:
     if isinstance(value, dict):
         return _compile_level(value, depth + 1) if depth < MAX_DEPTH else lambda _: {}
+    if value == "$status":
+        return lambda ctx: ctx.status  # a number here, unlike other variables of nginx
     if isinstance(value, str) and value.startswith("$"):
         return getter(value[1:])
     return lambda _: value

@@ -53,8 +53,8 @@ class LoggerPlugin(Plugin):
 
     def __init__(self, conf: Any) -> None:
         self.conf = conf
-        self._wants_request = _condition(conf.include_req_body_expr, "include_req_body_expr")
-        self._wants_response = _condition(conf.include_resp_body_expr, "include_resp_body_expr")
+        self._wants_request = condition(conf.include_req_body_expr, "include_req_body_expr")
+        self._wants_response = condition(conf.include_resp_body_expr, "include_resp_body_expr")
         skips: set[Phase] = set()
         if not conf.include_req_body:
             skips.add("access")
@@ -96,7 +96,8 @@ class LoggerPlugin(Plugin):
             ctx.set_var("request_body", request_body)
         if bodies is not None and self.conf.include_resp_body:
             encoding = ctx.response.headers.get(b"content-encoding")
-            response_body = decoded_body(bytes(bodies.response), encoding)
+            limit = self.conf.max_resp_body_bytes
+            response_body = decoded_body(bytes(bodies.response), encoding, limit)
             ctx.set_var("resp_body", response_body)
         entry = self._format(ctx)
         if self._extra is not None:
@@ -127,10 +128,12 @@ class LoggerPlugin(Plugin):
         ctx.receive = receive
 
 
-def _condition(document: list[JSON] | None, field: str) -> Any:
+def condition(document: list[JSON] | None, field: str) -> Any:
+    """Compile the expression of an option, None for none. Raises SchemaError in APISIX's words."""
     if document is None:
         return None
     try:
         return compile_expression(document)
     except ValueError as error:
-        raise SchemaError(str(error), path=field) from None
+        text = f"failed to validate the '{field}' expression: {error}"
+        raise SchemaError(text, path=field) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -11,10 +10,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..context import Context
-from ..errors import SchemaError
-from ..expr.expression import compile_expression
 from ..expr.template import Template
-from ..logs.plugin import LogConf, LoggerPlugin, LogMetadata
+from ..logs.entry import dump
+from ..logs.plugin import LogConf, LoggerPlugin, LogMetadata, condition
 from ..plugin.base import Host
 from ..types import JSON
 
@@ -48,10 +46,7 @@ class FileLogger(LoggerPlugin):
 
     def __init__(self, conf: Conf) -> None:
         super().__init__(conf)
-        try:
-            self._matches = [compile_expression(document) for document in conf.match or ()]
-        except ValueError as error:
-            raise SchemaError(str(error), path="match") from None
+        self._matches = [condition(document, "match") for document in conf.match or ()]
         self._line = Template(conf.log_format) if isinstance(conf.log_format, str) else None
         names = "|".join(re.escape(name) for name in conf.redact_query_params)
         self._secrets = re.compile(rf"(^|&)({names})=[^&]*") if names else None
@@ -74,7 +69,7 @@ class FileLogger(LoggerPlugin):
         return _escaped(self._line.render(ctx)) if self._line else super().entry(ctx)
 
     def emit(self, ctx: Context, entry: Any) -> None:
-        line = entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
+        line = entry if isinstance(entry, str) else dump(entry)
         if self._file is None:
             access_log.info("%s", line)
         else:

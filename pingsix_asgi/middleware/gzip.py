@@ -14,7 +14,7 @@ _GZIP = zlib.MAX_WBITS | 16
 
 
 class Buffers(PluginConf):
-    """nginx's output buffers; accepted and without effect, there are none here."""
+    """nginx's output buffers. Accepted and without effect: a chunk is compressed as it comes."""
 
     number: Annotated[int, Field(ge=1)] = 32
     size: Annotated[int, Field(ge=1)] = 4096
@@ -24,8 +24,9 @@ class Gzip(Compression):
     """Compress what the client accepts as gzip.
 
     A response without Content-Length is flushed with every chunk, so events arrive when they are
-    sent. Source: apisix/plugins/gzip.lua; ``decompression`` is PingSIX's. Differs: Accept-Encoding
-    is read with its qualities; partial (206) and no-transform responses stay as they are.
+    sent. Source: apisix/plugins/gzip.lua; ``decompression`` is PingSIX's. Differs: ``buffers`` has
+    no effect; Accept-Encoding is read with its qualities; partial (206) and no-transform responses
+    stay as they are.
     """
 
     name = "gzip"
@@ -37,6 +38,7 @@ class Gzip(Compression):
         comp_level: Annotated[int, Field(ge=1, le=9)] = 1
         """1 is fast, 9 is small."""
         buffers: Buffers = Buffers()
+        """Without effect."""
 
     def __init__(self, conf: Conf) -> None:
         super().__init__(conf)

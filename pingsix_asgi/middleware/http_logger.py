@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 import httpx2
 from pydantic import Field
 
 from ..context import Context
-from ..logs.batch import MAX_PENDING, BatchConf, Batcher
+from ..expr.variables import getter
+from ..logs.batch import MAX_PENDING, BatchConf, Batcher, Gauge
+from ..logs.entry import dump
 from ..logs.plugin import LogConf, LoggerPlugin
 from ..plugin.base import Host
 from ..types import JSON
+
+_server_addr = getter("server_addr")
 
 
 class HttpLogger(LoggerPlugin):
     """POST batches to ``uri``; a status of 400 or more is a failure and retried.
 
+    The metric ``batch_process_entries`` bears the route of the first entry.
     Source: apisix/plugins/http-logger.lua.
     """
 
@@ -36,6 +40,7 @@ class HttpLogger(LoggerPlugin):
 
     def setup(self, host: Host) -> None:
         super().setup(host)
+        self._keeper = host
         metadata: Any = host.metadata()
         limit = (metadata.max_pending_entries if metadata else None) or MAX_PENDING
         key = (self.name, host.owner, self.conf.model_dump_json(), limit)
@@ -50,6 +55,10 @@ class HttpLogger(LoggerPlugin):
         return entry
 
     def emit(self, ctx: Context, entry: Any) -> None:
+        if self._batcher.gauge is None:
+            route, address = ctx.match.info.route_id, str(_server_addr(ctx) or "")
+            labels = (self.conf.name or "http logger", route, address)
+            self._batcher.gauge = Gauge(self._keeper, labels)
         self._batcher.push(entry)
 
 
@@ -70,16 +79,12 @@ class _Collector(Batcher):
     async def _post(self, batch: list[Any]) -> None:
         conf = self._options
         if conf.concat_method == "new_line":
-            body, kind = "\n".join(_dump(entry) for entry in batch), "text/plain"
+            body, kind = "\n".join(dump(entry) for entry in batch), "text/plain"
         else:
-            body = _dump(batch[0] if conf.batch_max_size == 1 else batch)
+            body = dump(batch[0] if conf.batch_max_size == 1 else batch)
             kind = "application/json"
         headers = {"content-type": kind}
         if conf.auth_header:
             headers["authorization"] = conf.auth_header
         answer = await self._client.post(conf.uri, content=body.encode(), headers=headers)
         answer.raise_for_status()
-
-
-def _dump(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False)

@@ -39,7 +39,15 @@ BANDWIDTH = Family(
     "untyped",  # as http_status
     ("type", *_ROUTED, *_MODEL),
 )
-FAMILIES = (REQUESTS, STATUS, LATENCY, BANDWIDTH)
+_SIZES = tuple(10**power for power in range(2, 8))
+_SIZED = ("route", "service")
+REQUEST_SIZE = Family(
+    "http_request_size_bytes", "HTTP request body size in bytes", "histogram", _SIZED, _SIZES
+)
+RESPONSE_SIZE = Family(
+    "http_response_size_bytes", "HTTP response body size in bytes", "histogram", _SIZED, _SIZES
+)
+FAMILIES = (REQUESTS, STATUS, LATENCY, BANDWIDTH, REQUEST_SIZE, RESPONSE_SIZE)
 
 _STRUCTURAL = frozenset({"code", "type", "layer"})
 """Labels that cannot be disabled: without them a metric says nothing."""
@@ -59,9 +67,9 @@ _STATUS_LINE = len("HTTP/1.1 200 OK\r\n\r\n")
 class Prometheus(Plugin):
     """Count every request of its routes. The metrics listener gives the numbers out.
 
-    Source: apisix/plugins/prometheus. ``max_label_length``, ``max_unique_paths`` and
-    ``max_unique_hosts`` are PingSIX's. Differs: http_requests_total counts requests that this
-    plugin saw; sizes are those of HTTP/1.1 with bodies of known length.
+    Source: apisix/plugins/prometheus. ``max_label_length``, ``max_unique_paths``,
+    ``max_unique_hosts`` and the histograms of sizes are PingSIX's. Differs: http_requests_total
+    counts requests that this plugin saw; bytes are those of HTTP/1.1 with bodies of known length.
     """
 
     name = "prometheus"
@@ -77,6 +85,8 @@ class Prometheus(Plugin):
         """Different values of matched_uri; further ones are "/..."."""
         max_unique_hosts: Annotated[int, Field(ge=1)] | None = None
         """Different values of matched_host; further ones are "*"."""
+        size_histograms: bool = False
+        """Count the bytes of bodies in http_request_size_bytes and http_response_size_bytes."""
 
     class Metadata(PluginConf):
         disabled_labels: Annotated[dict[str, list[str]], Field(default_factory=dict)]
@@ -84,6 +94,7 @@ class Prometheus(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
+        self._has_sizes = conf.size_histograms
         self._rows: dict[Hashable, Row] = {}
         self._uris: set[str] = set()
         self._hosts: set[str] = set()
@@ -118,6 +129,22 @@ class Prometheus(Plugin):
         cells[own + SUM_CELL] += latency_ms
         cells[ingress] += _request_bytes(ctx)
         cells[egress] += ctx.bytes_sent + _head_bytes(ctx.response.headers.raw) + _STATUS_LINE
+        if self._has_sizes:
+            self._count_sizes(ctx)
+
+    def _count_sizes(self, ctx: Context) -> None:
+        labels, cells = self._names(ctx.match.info), self._metrics.sheet.cells
+        for family, size in ((REQUEST_SIZE, _body_bytes(ctx)), (RESPONSE_SIZE, ctx.bytes_sent)):
+            cell = self._series(family, labels)
+            if cell is not None:
+                cells[cell + bisect_left(_SIZES, size)] += 1.0
+                cells[cell + len(_SIZES) + 1] += size
+
+    def _names(self, info: RouteInfo) -> tuple[str, str]:
+        """Return what route and service are called."""
+        by_name = self._conf.prefer_name
+        route = (info.route_name if by_name else "") or info.route_id
+        return route, (info.service_name if by_name else "") or info.service_id
 
     def _row(self, ctx: Context) -> Row:
         info, upstream, overrides = ctx.match.info, ctx.upstream, ctx.vars
@@ -150,9 +177,7 @@ class Prometheus(Plugin):
         source: str,
         model: tuple[str, ...],
     ) -> Row:
-        by_name = self._conf.prefer_name
-        route = (info.route_name if by_name else "") or info.route_id
-        service = (info.service_name if by_name else "") or info.service_id
+        route, service = self._names(info)
         routed = (route, service, consumer, node, *model)
         uri = _bounded(self._uris, info.uri, self._conf.max_unique_paths, "/...")
         host = _bounded(self._hosts, host, self._conf.max_unique_hosts, "*")
@@ -188,9 +213,13 @@ def _request_bytes(ctx: Context) -> int:
     request = ctx.request
     size = len(request.method) + len(request.target) + len(request.query) + _REQUEST_LINE
     if request.method not in _BODILESS:
-        length = request.headers.get(b"content-length") or b""
-        size += int(length) if length.isdigit() else 0
+        size += _body_bytes(ctx)
     return size + _head_bytes(request.headers.raw)
+
+
+def _body_bytes(ctx: Context) -> int:
+    length = ctx.request.headers.get(b"content-length") or b""
+    return int(length) if length.isdigit() else 0
 
 
 def _head_bytes(raw: RawHeaders) -> int:

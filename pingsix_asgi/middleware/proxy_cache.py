@@ -63,6 +63,7 @@ class ProxyCache(CachingPlugin):
     name = "proxy-cache"
     priority = 1085
     purges = True
+    refused = "STALE"
 
     class Conf(PluginConf):
         cache_zone: Annotated[str, Field(min_length=1, max_length=100)] = "disk_cache_one"

@@ -89,7 +89,8 @@ class ProxyRewrite(Plugin):
         request = ctx.request
         if self._path is not None:
             query = None if self._query is None else _escape(self._query.render(ctx))
-            request.rewrite_path(self._path.render(ctx))
+            # A "?" in here is a variable's. APISIX escapes it, and the escape once more.
+            request.rewrite_path(self._path.render(ctx).replace("?", "%3F"))
             if query is not None:
                 request.query = _join(query, request.query)
             return None

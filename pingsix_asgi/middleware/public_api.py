@@ -9,7 +9,7 @@ from ..plugin.internal_api import internal_apis
 
 
 class PublicApi(Plugin):
-    """Answer with the internal API at ``uri``, or at the request's own path.
+    """Answer a GET with the internal API at ``uri``, or at the request's own path.
 
     Source: apisix/plugins/public-api.lua. Differs: the only internal API is
     ``/apisix/prometheus/metrics``.
@@ -30,4 +30,4 @@ class PublicApi(Plugin):
 
     def access(self, ctx: Context) -> Reply:
         handler = self._apis.get(self._uri or ctx.request.path)
-        return handler() if handler is not None else NOT_FOUND
+        return handler() if handler is not None and ctx.request.method == "GET" else NOT_FOUND

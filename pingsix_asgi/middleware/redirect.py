@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ..context import Context
 from ..errors import SchemaError
@@ -15,18 +15,30 @@ from ..expr.variables import getter
 from ..http.addresses import AddressSet
 from ..http.path import encode_path
 from ..http.response import Response, error_page
-from ..plugin.base import Plugin, PluginConf, Reply
+from ..plugin.base import Host, Plugin, PluginConf, Reply
+from ..plugin.surroundings import Surroundings
 
+_HTTPS = 443
+_BAD_PAIR = "invalid {} ({}, {}), err:{}"
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 """What must not stand in a Location as it is: controls (header injection), spaces, non-ASCII."""
+_TOO_FEW = "expect array to have at least 2 items"
+
+
+def _pairs(texts: list[str]) -> list[str]:
+    """Let an empty list pass: PingSIX wants the field beside the other ways."""
+    if len(texts) == 1:
+        raise ValueError(_TOO_FEW)
+    return texts
 
 
 class Redirect(Plugin):
     """Answer with a Location: a fixed or templated one, a rewritten path, or the https scheme.
 
-    Source: apisix/plugins/redirect.lua. ``redirect_host``, ``trusted_proxies`` and more than one
-    pair in ``regex_uri`` are PingSIX's. Differs: X-Forwarded-Proto counts only when the peer is in
-    ``trusted_proxies``; spaces, controls and non-ASCII characters in a Location are encoded.
+    X-Forwarded-Proto of a peer in ``trusted_proxies``, or in the gateway's ``trusted_addresses``,
+    tells how the client came. Source: apisix/plugins/redirect.lua. ``redirect_host``,
+    ``trusted_proxies`` and more than one pair in ``regex_uri`` are PingSIX's, ``https_port`` is
+    ours. Differs: spaces, controls and non-ASCII characters in a Location are encoded.
     """
 
     name = "redirect"
@@ -35,17 +47,23 @@ class Redirect(Plugin):
     class Conf(PluginConf):
         ret_code: Annotated[int, Field(ge=200, le=599)] = 302
         uri: Annotated[str, Field(min_length=2)] | None = None
-        regex_uri: list[str] | None = None
+        regex_uri: Annotated[list[str], AfterValidator(_pairs)] | None = None
         http_to_https: bool | None = None
         encode_uri: bool = False
         append_query_string: bool = False
         redirect_host: Annotated[str, Field(min_length=1)] | None = None
+        """Host, and port, of http_to_https; the request's host when it is not given."""
         trusted_proxies: Annotated[list[str], Field(default_factory=list)]
+        """Peers whose X-Forwarded-Proto is believed, beside ``trusted_addresses``."""
+        https_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+        """Port of http_to_https, by default that of the first listener with TLS; not for 443."""
 
         @model_validator(mode="after")
         def _exactly_one(self) -> Self:
             given = [self.uri is not None, bool(self.regex_uri), self.http_to_https is not None]
             chosen = [index + 1 for index, is_given in enumerate(given) if is_given]
+            if not chosen and self.regex_uri is not None:
+                raise ValueError(f'property "regex_uri" validation failed: {_TOO_FEW}')
             if not chosen:
                 raise ValueError("value should match only one schema, but matches none")
             if len(chosen) > 1:
@@ -64,15 +82,22 @@ class Redirect(Plugin):
         self._uri = Template(conf.uri) if conf.uri else None
         self.needs_body = self._uri is not None and self._uri.needs_body
         self._to_https = bool(conf.http_to_https)
-        self._substitutions = compile_pairs(conf.regex_uri or [], "regex_uri")
+        self._substitutions = compile_pairs(conf.regex_uri or [], "regex_uri", _BAD_PAIR)
         self._encode = conf.encode_uri
         self._append_query = conf.append_query_string
         self._host = conf.redirect_host
+        self._port = conf.https_port
         self._request_uri = getter("request_uri")
         try:
             self._proxies = AddressSet(conf.trusted_proxies)
         except ValueError as error:
             raise SchemaError(str(error), path="trusted_proxies") from None
+
+    def setup(self, host: Host) -> None:
+        around = host.keep(Surroundings, Surroundings)
+        self._trusted = around.trusted
+        port = self._port or around.https_port
+        self._suffix = "" if port is None or port == _HTTPS else f":{port}"
 
     def rewrite(self, ctx: Context) -> Reply:
         if self._to_https:
@@ -92,12 +117,14 @@ class Redirect(Plugin):
         request = ctx.request
         scheme = request.scheme
         forwarded = request.headers.get(b"x-forwarded-proto")
-        if forwarded and request.client[0] in self._proxies:
+        peer = request.client[0]
+        if forwarded and (peer in self._proxies or peer in self._trusted):
             scheme = forwarded.decode("latin-1").strip().lower()
         if scheme in ("https", "wss"):
             return None
         status = 301 if request.method in ("GET", "HEAD") else 308
-        return _redirect(status, f"https://{self._host or request.host}{self._request_uri(ctx)}")
+        host = self._host or f"{request.host}{self._suffix}"
+        return _redirect(status, f"https://{host}{self._request_uri(ctx)}")
 
     def _rewritten(self, ctx: Context) -> str | None:
         found, uri = first_match(self._substitutions, ctx.request.path)

@@ -22,6 +22,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _ALIASES = {"cache": "proxy-cache"}
 """PingSIX's names for plugins that APISIX calls otherwise; both share one class."""
 
+_NOT_YET = {"grpc-web": "it comes with HTTP/2 upstreams"}
+"""Plugins that PingSIX has and this gateway does not, and why."""
+
 
 class Registry:
     """Plugin classes by name; classes given in code win over shipped ones."""
@@ -42,6 +45,8 @@ class Registry:
             found = _shipped(name) or _from_entry_point(name)
         except ImportError as error:
             raise ReferenceMissing(f"plugin [{name}] cannot be loaded: {error}") from error
+        if found is None and name in _NOT_YET:
+            raise ReferenceMissing(f"plugin [{name}] cannot be loaded: {_NOT_YET[name]}")
         if found is None:
             raise ReferenceMissing(f"unknown plugin [{name}]")
         self._classes[name] = found

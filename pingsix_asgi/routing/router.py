@@ -38,6 +38,8 @@ class RouteEntry:
     """The compiled ``vars``; it may read path parameters. None: always."""
     priority: int
     match: Match
+    others: tuple[Match, ...] = ()
+    """What the paths after the first one give; empty: ``match`` as well."""
     needs_body: bool = False
     """The predicate reads the request body, see ``expr.variables.needs_body``."""
 
@@ -128,7 +130,8 @@ class Router:
         for index, text in enumerate(entry.paths):
             pattern = parse_path(text)
             order = (-entry.priority, pattern.rank, entry.id, index)
-            leaves.append(Leaf(pattern, entry.match, order, entry.methods or None, test))
+            match = entry.others[index - 1] if index and entry.others else entry.match
+            leaves.append(Leaf(pattern, match, order, entry.methods or None, test))
         names = tuple(dict.fromkeys(parse_host(host) for host in entry.hosts))
         for leaf in leaves:
             if not names:

@@ -17,12 +17,14 @@ from ..context import Context, Target
 from ..control.metrics import CONTENT_TYPE, render_metrics
 from ..control.status import Status
 from ..errors import ConfigError, InvalidConfig, SchemaError
+from ..http.addresses import AddressSet
 from ..http.response import Response, error_page
 from ..model.resources import Resources
 from ..model.setting_sections import Defaults
 from ..plugin.internal_api import internal_apis
 from ..plugin.plan import Plan
 from ..plugin.registry import Registry
+from ..plugin.surroundings import Surroundings
 from ..secrets.references import Unresolved
 from ..secrets.unseal import Unsealer
 from ..settings import Settings
@@ -167,7 +169,13 @@ def make_runtime(settings: Settings) -> Runtime:
     )
     cache = given.cache
     runtime.keep(Bounds, lambda: Bounds(cache.max_memory_bytes, cache.default_max_object_bytes))
+    runtime.keep(Surroundings, lambda: _surroundings(settings))
     return runtime
+
+
+def _surroundings(settings: Settings) -> Surroundings:
+    ports = (int(one.address.rpartition(":")[2]) for one in settings.listeners if one.tls)
+    return Surroundings(AddressSet(settings.trusted_addresses), next(ports, None))
 
 
 def keyring_of(settings: Settings) -> Keyring | None:

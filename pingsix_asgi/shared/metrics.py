@@ -16,7 +16,6 @@ BUCKETS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000
 """Upper bounds of the latency buckets. Source: APISIX and PingSIX, the same."""
 SUM_CELL: Final = len(BUCKETS_MS) + 1
 """Cells of a histogram: one per bucket, one for what is above all, then the sum."""
-HISTOGRAM_CELLS: Final = SUM_CELL + 1
 _KEY: Final = "shared.metrics"
 
 
@@ -28,10 +27,12 @@ class Family:
     help: str
     kind: Literal["counter", "gauge", "histogram", "untyped"]
     labels: tuple[str, ...] = ()
+    bounds: tuple[int, ...] = BUCKETS_MS
+    """Upper bounds of a histogram's buckets."""
 
     @property
     def cells(self) -> int:
-        return HISTOGRAM_CELLS if self.kind == "histogram" else 1
+        return len(self.bounds) + 2 if self.kind == "histogram" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +120,16 @@ def _family_lines(family: Family, rows: list[tuple[Name, list[float]]], name: st
     for values, numbers in sorted(rows):
         labels = dict(zip(family.labels, values, strict=True))
         if family.kind == "histogram":
-            yield from _histogram_lines(name, labels, numbers)
+            yield from _histogram_lines(name, labels, numbers, family.bounds)
         else:
             yield f"{name}{_labels(labels)} {_number(numbers[0])}"
 
 
-def _histogram_lines(name: str, labels: Mapping[str, str], numbers: list[float]) -> Iterator[str]:
+def _histogram_lines(
+    name: str, labels: Mapping[str, str], numbers: list[float], bounds: tuple[int, ...]
+) -> Iterator[str]:
     count = 0.0
-    bounds = [*map(str, BUCKETS_MS), "+Inf"]
-    for bound, number in zip(bounds, numbers, strict=False):
+    for bound, number in zip([*map(str, bounds), "+Inf"], numbers, strict=False):
         count += number
         yield f"{name}_bucket{_labels({**labels, 'le': bound})} {_number(count)}"
     yield f"{name}_sum{_labels(labels)} {_number(numbers[-1])}"

@@ -118,6 +118,7 @@ class Linker:
             route.paths[0],
             hosts,
         )
+        match = self._match(part, service_part, info)
         return RouteEntry(
             id=id,
             paths=route.paths,
@@ -126,7 +127,8 @@ class Linker:
             remote_addrs=part.tests.remote_addrs,
             predicate=part.tests.predicate,
             priority=route.priority,
-            match=self._match(part, service_part, info),
+            match=match,
+            others=tuple(match.under(replace(info, uri=path)) for path in route.paths[1:]),
             needs_body=part.tests.needs_body,
         )
 

@@ -90,6 +90,10 @@ class RouteMatch:
         self._layers = layers
         self._cache = cache
 
+    def under(self, info: RouteInfo) -> RouteMatch:
+        """Return the same under another name."""
+        return RouteMatch(self.plan, self.target, info, self._layers, self._cache)
+
     def plan_for(self, consumer: Consumer) -> Plan:
         """Return the plan with the consumer's and its group's plugins merged in."""
         if not isinstance(consumer, Attached) or consumer.layer.is_empty:

@@ -90,6 +90,22 @@ def test_file_logger_logs_what_matches(gateway: Bench, tmp_path: Path) -> None:
     ]
 
 
+def test_file_logger_writes_what_the_client_asked_for(gateway: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file.log"
+    plugins = {
+        "file-logger": {"path": str(path), "log_format_extra": {"code": "$status"}},
+        "proxy-rewrite": {"uri": "/name"},
+    }
+    gateway.put("routes/1", {"uri": "/hello", "plugins": plugins})
+    gateway.settle()
+    gateway.send("GET", "/hello?a=%20b")
+    (entry,) = lines(path, 1)
+    assert entry["request"]["uri"] == "/hello?a=%20b"
+    assert entry["code"] == 200
+    assert "consumer" not in entry
+    assert '"method":"GET"' in path.read_text()
+
+
 @pytest.mark.parametrize("method", ["json", "new_line"])
 def test_http_logger(gateway: Bench, method: str) -> None:
     node = gateway.nodes["B"]
@@ -154,6 +170,62 @@ def test_confs_are_checked(bench: Bench, plugin: str, conf: dict[str, Any], text
     answer = bench.put("routes/1", {"uri": "/hello", "plugins": {plugin: conf}})
     lead = f"failed to check the configuration of plugin {plugin} err: "
     assert (answer.status_code, answer.json()) == (400, {"error_msg": lead + text})
+
+
+BAD_EXPRESSION = [["arg_a", "<>", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "field", "value"),
+    [
+        ("http-logger", "include_req_body_expr", BAD_EXPRESSION),
+        ("http-logger", "include_resp_body_expr", BAD_EXPRESSION),
+        ("file-logger", "include_resp_body_expr", BAD_EXPRESSION),
+        ("file-logger", "match", [BAD_EXPRESSION]),
+    ],
+)
+def test_expressions_are_checked(bench: Bench, plugin: str, field: str, value: Any) -> None:
+    conf = {"uri": "http://a", "path": "x", field: value}
+    answer = bench.put("routes/1", {"uri": "/hello", "plugins": {plugin: conf}})
+    text = f"failed to validate the '{field}' expression: invalid operator '<>'"
+    lead = f"failed to check the configuration of plugin {plugin} err: "
+    assert (answer.status_code, answer.json()) == (400, {"error_msg": lead + text})
+
+
+def metrics(bench: Bench) -> str:
+    url = f"http://127.0.0.1:{bench.metrics}/apisix/prometheus/metrics"
+    return httpx2.get(url, trust_env=False).text
+
+
+def test_prometheus_names_the_uri_that_matched(gateway: Bench) -> None:
+    hosts = ["one.example", "two.example"]
+    route = {"uris": ["/name", "/hel*"], "hosts": hosts, "plugins": {"prometheus": {}}}
+    gateway.put("routes/several", route)
+    gateway.settle()
+    gateway.send("GET", "/hello", headers={"host": "two.example"})
+    wanted = 'route="several",matched_uri="/hel*",matched_host="two.example"'
+    wait_until(lambda: wanted in metrics(gateway), "counted under its pattern")
+    assert 'route="several",matched_uri="/name"' not in metrics(gateway)
+
+
+def test_prometheus_counts_sizes_on_wish(gateway: Bench) -> None:
+    options = {"uri": "/hello", "plugins": {"prometheus": {"size_histograms": True}}}
+    gateway.put("routes/sized", options)
+    gateway.settle()
+    gateway.send("POST", "/hello", content=b"x" * 150)
+    wanted = 'apisix_http_request_size_bytes_bucket{route="sized",service="",le="1000"} 1'
+    wait_until(lambda: wanted in metrics(gateway), "counted")
+    assert 'apisix_http_response_size_bytes_sum{route="sized",service=""} 12' in metrics(gateway)
+
+
+def test_entries_that_wait_are_a_metric(gateway: Bench) -> None:
+    conf = {"uri": f"http://{gateway.nodes['B'].address}/collect", "batch_max_size": 9}
+    gateway.put("routes/logged", {"uri": "/hello", "plugins": {"http-logger": conf}})
+    gateway.settle()
+    gateway.send("GET", "/hello")
+    labels = 'name="http logger",route_id="logged",server_addr="127.0.0.1"'
+    wanted = f"apisix_batch_process_entries{{{labels}}} 1"
+    wait_until(lambda: wanted in metrics(gateway), "counted")
 
 
 def test_prometheus(gateway: Bench) -> None:

@@ -28,6 +28,7 @@ async def test_metrics_on_a_route_behind_a_key() -> None:
         assert answer.status == 200
         assert 'apisix_http_status{code="401",route="metrics"' in answer.text
         assert (await client.get("/m", {"apikey": "k"})).status == 404
+        assert (await client.request("PATCH", url, headers={"apikey": "k"})).status == 404
         assert (await client.get("/x")).json() == {"error_msg": "404 Route Not Found"}
     finally:
         await gateway.shutdown()

@@ -19,7 +19,12 @@ from .kinds import KINDS
 Answer = tuple[int, JSON]
 
 _SINGULAR: Final = {kind.label.replace(" ", "_"): kind.name for kind in KINDS.values()}
-_OF_PLUGINS: Final = ("failed to check the configuration", "invalid plugin conf", "unknown plugin")
+_OF_PLUGINS: Final = (
+    "failed to check the configuration",
+    "invalid plugin conf",
+    "plugin [",
+    "unknown plugin",
+)
 _COMPLETE: Final = (
     *_OF_PLUGINS,
     "failed to decrypt",

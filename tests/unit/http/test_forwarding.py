@@ -166,6 +166,12 @@ def test_a_trusted_peer_is_believed() -> None:
     assert set(asked) == {PEER}
 
 
+def test_lines_of_a_trusted_peer_are_joined() -> None:
+    twice = ((b"x-forwarded-proto", b"https"), (b"x-forwarded-proto", b"http"))
+    fields = fields_of(build(*twice, forwarding=Forwarding(lambda peer: True)))
+    assert fields[b"x-forwarded-proto"] == b"https, http"
+
+
 def test_trust_is_in_the_peer_not_in_the_address_a_plugin_found() -> None:
     made, scope = request(*SAID)
     made.client = ("203.0.113.9", 0)

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from pingsix_asgi.adapters import LoneHost
 from pingsix_asgi.errors import SchemaError
-from pingsix_asgi.logs.batch import BatchConf, Batcher
+from pingsix_asgi.logs.batch import BatchConf, Batcher, Gauge
 from pingsix_asgi.middleware.file_logger import FileLogger
 from pingsix_asgi.middleware.gzip import Gzip
 from pingsix_asgi.middleware.http_logger import HttpLogger
+from pingsix_asgi.shared.metrics import gateway_metrics, write_text
+from pingsix_asgi.shared.place import DIRECTORY_VARIABLE
 from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone, together
 from pingsix_asgi.types import Receive, Scope, Send
 from support.servers import serving
@@ -38,14 +41,17 @@ async def test_the_default_entry_describes_the_request(tmp_path: Path) -> None:
     await client.get("/a%20b?x=1&x=2&y", {"x-a": "b"})
     (entry,) = lines(path)
     assert entry["request"]["method"] == "GET"
-    assert entry["request"]["uri"] == "/a b?x=1&x=2&y"
-    assert entry["request"]["url"] == "http://shop:80/a b?x=1&x=2&y"
+    assert entry["request"]["uri"] == "/a%20b?x=1&x=2&y"
+    assert entry["request"]["url"] == "http://shop:80/a%20b?x=1&x=2&y"
     assert entry["request"]["querystring"]["x"] == ["1", "2"]
     assert entry["request"]["headers"]["x-a"] == "b"
     assert entry["response"]["status"] == 200
     assert entry["response"]["headers"]["content-type"] == "text/plain"
     assert entry["client_ip"] == "127.0.0.1"
-    assert {"latency", "start_time", "server", "upstream", "route_id"} <= entry.keys()
+    assert {"latency", "start_time", "server", "service_id"} <= entry.keys()
+    assert None not in entry.values()
+    assert "upstream" not in entry
+    assert ", " not in path.read_text()
 
 
 async def test_formats_literals_nesting_and_metadata(tmp_path: Path) -> None:
@@ -57,7 +63,7 @@ async def test_formats_literals_nesting_and_metadata(tmp_path: Path) -> None:
         await Client(app, host="shop").get("/")
     assert lines(path) == [
         {"from": "metadata"},
-        {"host": "shop", "fixed": 5, "in": {"status": "200"}},
+        {"host": "shop", "fixed": 5, "in": {"status": 200}},
     ]
 
 
@@ -181,6 +187,43 @@ async def test_http_logger_lines_and_single_entries() -> None:
     assert json.loads(first)["u"] == "/a"
     assert [json.loads(line)["u"] for line in second.splitlines()] == ["/b", "/c"]
     assert headers["content-type"] == "text/plain"
+
+
+async def test_how_many_entries_wait_is_a_metric() -> None:
+    kept: dict[Any, Any] = {}
+    host = LoneHost(HttpLogger, FakeClock(), kept)
+    go = asyncio.Event()
+
+    async def deliver(batch: list[Any]) -> None:
+        await go.wait()
+
+    def waiting() -> str:
+        page = write_text(gateway_metrics(host), (), (), "")
+        return page.rpartition("} ")[2].strip()
+
+    batcher = Batcher("t", BatchConf(batch_max_size=2, inactive_timeout=60), deliver)
+    batcher.gauge = Gauge(host, ("http logger", "r1", "10.0.0.1"))
+    for number in range(5):
+        batcher.push(number)
+    page = write_text(gateway_metrics(host), (), (), "")
+    assert 'entries{name="http logger",route_id="r1",server_addr="10.0.0.1"} 5' in page
+    go.set()
+    await until(lambda: waiting() == "1")
+    await batcher.aclose()
+    assert waiting() == "0"
+
+
+async def test_a_gauge_starts_anew_after_a_crash(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
+    labels = ("n", "r", "a")
+    hosts = [LoneHost(HttpLogger, FakeClock(), {}) for _ in range(2)]
+    Gauge(hosts[0], labels).add(3)
+    await gateway_metrics(hosts[0]).aclose()
+    left = Gauge(hosts[1], labels)
+    left.add(1)
+    Gauge(hosts[1], labels).add(1)
+    assert list(gateway_metrics(hosts[1]).totals().values()) == [[2.0]]
+    await gateway_metrics(hosts[1]).aclose()
 
 
 async def test_a_dead_collector_costs_bounded_memory() -> None:

@@ -138,6 +138,26 @@ def test_metadata_blanks_labels_but_not_the_structural_ones() -> None:
     assert bench.value("apisix_http_latency_count", route="r1", type="request") == 1
 
 
+def test_sizes_are_counted_on_wish() -> None:
+    bench = Bench()
+    bench.request()
+    assert "size_bytes" not in bench.page()
+    bench = Bench(size_histograms=True, prefer_name=True)
+    bench.request()
+    bench.request(bytes_sent=20_000_000)
+    labels = {"route": "first", "service": "svc"}
+    for name, bound, count, total in (
+        ("request", "100", 2, 20),
+        ("response", "100", 1, 20_000_100),
+        ("response", "10000000", 1, 20_000_100),
+        ("response", "+Inf", 2, 20_000_100),
+    ):
+        found = f"apisix_http_{name}_size_bytes"
+        assert bench.value(f"{found}_bucket", le=bound, **labels) == count
+        assert bench.value(f"{found}_sum", **labels) == total
+        assert bench.value(f"{found}_count", **labels) == 2
+
+
 def test_model_labels_come_from_variables() -> None:
     bench = Bench()
     bench.request(vars={"request_type": "ai_chat", "llm_model": "m", "request_llm_model": "q"})

@@ -20,7 +20,7 @@ UNSAFE = {"use_real_request_uri_unsafe": True}
         ({"uri": "/new"}, "/old?a=1", b"/new", b"a=1"),
         ({"uri": "/new?c=2"}, "/old?a=1", b"/new", b"c=2&a=1"),
         ({"uri": "/new?c=2"}, "/old", b"/new", b"c=2"),
-        ({"uri": "/$arg_x/y"}, "/old?x=a%3Fb", b"/a%3Fb/y", b"x=a%3Fb"),
+        ({"uri": "/$arg_x/y"}, "/old?x=a%3Fb", b"/a%253Fb/y", b"x=a%3Fb"),
         ({"uri": "/n?q=$arg_x"}, "/old?x=a%20%0d%0ab", b"/n", b"q=a%20%0D%0Ab&x=a%20%0d%0ab"),
         ({"uri": "/a b"}, "/old", b"/a%20b", b""),
         ({"uri": "/$nosuch"}, "/old", b"/", b""),

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from pingsix_asgi.adapters import LoneHost
+from pingsix_asgi.context import Context, Request
 from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.http.addresses import AddressSet
 from pingsix_asgi.middleware.redirect import Redirect
-from pingsix_asgi.testing import Client, EchoApp, alone
+from pingsix_asgi.plugin.surroundings import Surroundings
+from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,28 @@ async def test_https_requests_pass_and_only_trusted_proxies_may_claim_it() -> No
     assert answer.header("location") == "https://x.test/a"
 
 
+@pytest.mark.parametrize(
+    ("options", "location"),
+    [
+        ({}, "https://a.test:8443/"),
+        ({"https_port": 9443}, "https://a.test:9443/"),
+        ({"https_port": 443}, "https://a.test/"),
+        ({"redirect_host": "b.test"}, "https://b.test/"),
+    ],
+)
+async def test_the_gateway_tells_its_port_and_whom_it_trusts(options: Any, location: str) -> None:
+    plugin = Redirect(Redirect.Conf(http_to_https=True, **options))
+    around = Surroundings(AddressSet(["127.0.0.0/8"]), 8443)
+    plugin.setup(LoneHost(Redirect, FakeClock(), {Surroundings: around}))
+    for sent, expected in ((b"https", None), (b"HTTPS", None), (b"http", location)):
+        scope = {"type": "http", "method": "GET", "headers": [(b"x-forwarded-proto", sent)]}
+        scope |= {"scheme": "http", "client": ("127.0.0.1", 5), "path": "/", "raw_path": b"/"}
+        request = Request(scope, "/", b"/", "a.test")
+        reply = plugin.rewrite(Context(scope, None, None, request))  # type: ignore[arg-type]  # unused
+        found = None if reply is None else dict(reply.headers)[b"location"].decode()
+        assert found == expected, sent
+
+
 async def test_http_to_https_false_does_nothing() -> None:
     assert (await Client(alone(Redirect, EchoApp(), http_to_https=False)).get()).status == 200
 
@@ -81,7 +107,10 @@ async def test_http_to_https_false_does_nothing() -> None:
         ({"uri": "/"}, "string too short"),
         ({"uri": "/x", "ret_code": 19}, "expected 19 to be at least 200"),
         ({"http_to_https": True, "append_query_string": True}, "only one of `http_to_https`"),
-        ({"regex_uri": ["^/("]}, "even number"),
+        ({"regex_uri": ["^/a"]}, "expect array to have at least 2 items"),
+        ({"regex_uri": []}, "expect array to have at least 2 items"),
+        ({"regex_uri": ["^/a", "/b", "^/c"]}, "even number"),
+        ({"regex_uri": ["^/(", "/b"]}, r"invalid regex_uri \(\^/\(, /b\), err:"),
         ({"regex_uri": ["^/(", "/x"]}, "invalid regex_uri"),
         ({"regex_uri": ["^/", "/$1"]}, "group that does not exist"),
         ({"uri": "/x", "trusted_proxies": ["x"]}, "trusted_proxies"),

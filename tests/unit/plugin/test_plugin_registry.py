@@ -40,6 +40,14 @@ def test_unknown_names(name: str) -> None:
     assert raised.value.message == f"unknown plugin [{name}]"
 
 
+def test_a_plugin_of_pingsix_that_is_missing_says_why() -> None:
+    with pytest.raises(ReferenceMissing) as raised:
+        Registry().find("grpc-web")
+    text = "plugin [grpc-web] cannot be loaded: it comes with HTTP/2 upstreams"
+    assert raised.value.message == text
+    assert "grpc-web" not in Registry().names()
+
+
 def test_a_plugin_that_lacks_a_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     module = "pingsix_asgi.middleware.echo"
     monkeypatch.delitem(sys.modules, module)

@@ -229,6 +229,8 @@ async def test_route_info() -> None:
         routes={"r": {"uris": ["/a", "/b"], "name": "R", "service_id": "s"}},
         services={"s": {"name": "S", "hosts": ["example.com", "*.org"]}},
     )
+    await gateway.get("/a", {"host": "example.com"})
+    assert gateway.contexts[-1].match.info.uri == "/a"
     await gateway.get("/b", {"host": "example.com"})
     info = gateway.contexts[-1].match.info
     assert (info.route_id, info.route_name, info.service_id, info.service_name) == (
@@ -237,7 +239,7 @@ async def test_route_info() -> None:
         "s",
         "S",
     )
-    assert (info.uri, info.hosts) == ("/a", ("example.com", "*.org"))
+    assert (info.uri, info.hosts) == ("/b", ("example.com", "*.org"))
     await gateway.get("/b", {"host": "other.example"})
     assert gateway.contexts[-1].match.info.route_id == ""
 
