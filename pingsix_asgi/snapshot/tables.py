@@ -98,7 +98,11 @@ class Tables:
                 id: tuple(errors)
                 for id in ids
                 if id in documents
-                and (errors := check_references(self.resources, kind, id, documents[id]))
+                and (
+                    errors := check_references(
+                        self.resources, kind, id, documents[id], in_plugins=True
+                    )
+                )
             }
             if by_id:
                 found[kind] = by_id
