@@ -161,7 +161,7 @@ class TLS(Model):
 
 
 class WarmUp(Model):
-    """Slow start: a node that joins gets ``min_weight_percent`` of its weight, growing to all of it.
+    """Slow start: the weight of a node that joins grows from ``min_weight_percent`` to all of it.
 
     Its weight is looked at again every ``interval`` seconds. ``aggression`` above 1 grows faster at
     first. Nodes that join in the first ``startup_grace_period_seconds`` have their whole weight.
