@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+
+from .query import by_name
 
 MAX_PARTS = 1000
 """Fields read from one body; what follows is ignored."""
@@ -20,23 +23,19 @@ def parse_multipart(body: bytes, content_type: bytes) -> dict[str, str | list[st
     if found is None:
         return None
     mark = b"--" + (found[1] or found[2])
-    fields: dict[str, str | list[str]] = {}
+    if b"\r\n" not in body:  # lines of a bare LF are read, as APISIX does
+        body = body.replace(b"\n", b"\r\n")
+    return by_name(_fields(body, mark))
+
+
+def _fields(body: bytes, mark: bytes) -> Iterator[tuple[str, str]]:
     for part in (b"\r\n" + body).split(b"\r\n" + mark, MAX_PARTS + 1)[1 : MAX_PARTS + 1]:
         if part.startswith(b"--"):
             break
         head, blank, value = part.partition(b"\r\n\r\n")
         name = _name_of(head) if blank else None
-        if name is None:
-            continue
-        content = value.decode("utf-8", "surrogateescape")
-        known = fields.get(name)
-        if known is None:
-            fields[name] = content
-        elif isinstance(known, list):
-            known.append(content)
-        else:
-            fields[name] = [known, content]
-    return fields
+        if name is not None:
+            yield name, value.decode("utf-8", "surrogateescape")
 
 
 def _name_of(head: bytes) -> str | None:

@@ -8,18 +8,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ..types import JSON
 from .base import Model
-from .fields import HostPattern, Many, Resource, Unique
+from .fields import HostPattern, Many, Resource, Unique, is_reference
 
 _MAX_PEM_CHARS = 64 * 1024
 
 
-def _is_reference(value: str) -> bool:
-    return value[:10].lower().startswith(("$env://", "$secret://"))
-
-
 def _pem(at_least: int) -> AfterValidator:
     def check(value: str) -> str:
-        if _is_reference(value):
+        if is_reference(value):
             return value
         if len(value) < at_least:
             raise ValueError(f"string too short, expected at least {at_least}, got {len(value)}")
@@ -76,7 +72,7 @@ class SSL(Resource):
         """Whether something is kept elsewhere ("$secret://…"), so that it cannot be loaded yet."""
         ca = (self.client.ca,) if self.client is not None else ()
         given = (self.cert, self.key, *(self.certs or ()), *(self.keys or ()), *ca)
-        return any(map(_is_reference, given))
+        return any(map(is_reference, given))
 
     @classmethod
     def locked(cls, names: tuple[str, ...]) -> Self:
@@ -96,6 +92,8 @@ class SSL(Resource):
     def _complete(self) -> Self:
         if self.type == "server" and not self.names:
             raise ValueError('property "snis" is required')
+        if self.sni is not None and self.snis is not None and self.type == "server":
+            raise ValueError("only one of sni or snis is allowed")
         if len(self.certs or ()) != len(self.keys or ()):
             raise ValueError("mismatched number of certs and keys")
         return self

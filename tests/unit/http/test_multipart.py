@@ -31,6 +31,12 @@ def test_fields_files_and_repeats() -> None:
     }
 
 
+def test_lines_of_a_bare_lf() -> None:
+    body = part(b'; name="a"', b"1") + part(b'; name="b"', b"2") + b"--XX--\r\n"
+    found = parse_multipart(body.replace(b"\r\n", b"\n"), b"multipart/form-data; boundary=XX")
+    assert found == {"a": "1", "b": "2"}
+
+
 @pytest.mark.parametrize("kind", [b"", b"multipart/form-data", b"multipart/form-data; boundary="])
 def test_without_a_boundary_there_are_no_fields(kind: bytes) -> None:
     assert parse_multipart(part(b'; name="a"', b"1"), kind) is None
