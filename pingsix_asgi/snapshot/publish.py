@@ -104,7 +104,10 @@ def _leave_to_refcounts() -> None:
     """Take what a large configuration is made of out of the collector's sight.
 
     It has no cycles to find, and a full collection of 10 000 routes holds requests up for some
-    100 ms.
+    100 ms. A source that rests the collector while it loads (config/collector.py) sees to it
+    itself: here all that was loaded would be young, and looking through it the very stall to avoid.
     """
+    if not gc.isenabled():
+        return
     gc.collect(1)  # what is young and in cycles must not be kept for ever
     gc.freeze()
