@@ -26,8 +26,9 @@ class Route(Resource):
     """A rule that sends matching requests to an upstream, through its plugins.
 
     Exactly one of ``uri`` and ``uris``; at least one of plugins, upstream, upstream_id, service_id
-    and plugin_config_id. ``vars`` is an expression (expr/expression.py). ``status`` 0 keeps the
-    route out of the router. ``enable_websocket`` None takes the service's, and then allows.
+    and plugin_config_id. ``upstream_id`` goes before ``upstream``. ``vars`` is an expression
+    (expr/expression.py). ``status`` 0 keeps the route out of the router. ``enable_websocket`` None
+    takes the service's, and then allows.
     Source: apisix/schema_def.lua. Differs: ``methods`` may hold any upper-case token, as PingSIX's.
     """
 
@@ -88,6 +89,4 @@ class Route(Resource):
         if all(getattr(self, field) is None for field in fields):
             named = '"plugins", "upstream", "upstream_id", "service_id" or "plugin_config_id"'
             raise ValueError(f"object matches none of the required: one of {named} is needed")
-        if self.upstream is not None and self.upstream_id is not None:
-            raise ValueError("only one of upstream or upstream_id is allowed")
         return self

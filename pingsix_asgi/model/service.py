@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from .fields import ID, HostPattern, Lua, PluginConfs, Resource, Unique
 from .upstream import Upstream
@@ -14,8 +14,7 @@ class Service(Resource):
     """Plugins, an upstream and hosts for the routes that name it.
 
     A route's own plugin of the same name, upstream, hosts and enable_websocket win.
-    Source: apisix/schema_def.lua. Differs: upstream and upstream_id exclude each other, as in
-    PingSIX; neither is required, as in APISIX.
+    ``upstream_id`` goes before ``upstream``; neither is required. Source: apisix/schema_def.lua.
     """
 
     plugins: PluginConfs | None = None
@@ -24,9 +23,3 @@ class Service(Resource):
     hosts: Annotated[Unique[HostPattern], Field(min_length=1)] | None = None
     enable_websocket: bool | None = None
     script: Lua = None
-
-    @model_validator(mode="after")
-    def _one_upstream(self) -> Self:
-        if self.upstream is not None and self.upstream_id is not None:
-            raise ValueError("only one of upstream or upstream_id is allowed")
-        return self

@@ -88,7 +88,9 @@ class Compiler:
         tests = compile_tests(model, faults) if isinstance(model, Route) else NO_TESTS
         upstream = None
         if isinstance(model, Route | Service) and model.upstream is not None:
-            upstream = self._upstream(model.upstream, key, "upstream", faults)
+            # one beside an id is never asked, so it is judged but not made
+            made_by = self if model.upstream_id is None else Compiler(self._registry, None)
+            upstream = made_by._upstream(model.upstream, key, "upstream", faults)
         confs: PluginConfs = getattr(model, "plugins", None) or {}
         timeout = timeouts(model.timeout) if isinstance(model, Route) else None
         plugins = self._plugins(key, confs, before, timeout, faults) if confs else NO_PLUGINS

@@ -171,20 +171,22 @@ class Linker:
         return plan
 
     def _target(self, part: Part, service_part: Part | None) -> Target:
-        """Choose the upstream: the route's inline one, by id, then the service's likewise."""
+        """Choose the upstream: the route's by id, its inline one, then the service's likewise.
+
+        Source: apisix/init.lua (handle_upstream), apisix/plugin.lua (merge_service_route).
+        """
         route, service = _route(part), _service(service_part)
         timeout = timeouts(route.timeout)
-        if part.upstream is not None:
-            return self._targets.forward(part.upstream, timeout)
-        id = route.upstream_id
-        if id is None and service_part is not None and service is not None:
-            if service_part.upstream is not None:
-                return self._targets.forward(service_part.upstream, timeout)
-            id = service.upstream_id
-        if id is None:
+        id, upstream = route.upstream_id, part.upstream
+        if id is None and upstream is None and service_part is not None and service is not None:
+            id, upstream = service.upstream_id, service_part.upstream
+        if id is not None:
+            upstream = self._tables.named_upstream(id)
+            if upstream is None:
+                return _NO_SUCH_UPSTREAM
+        if upstream is None:
             return self._targets.unconfigured
-        upstream = self._tables.named_upstream(id)
-        return self._targets.forward(upstream, timeout) if upstream else _NO_SUCH_UPSTREAM
+        return self._targets.forward(upstream, timeout)
 
     def _changed_services(self) -> set[str]:
         """Return services that are other ones now, or whose named upstream is."""

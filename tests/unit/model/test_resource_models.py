@@ -178,16 +178,6 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
         {**ROUTE, "remote_addr": "::1", "remote_addrs": ["::1"]},
         {"": "only one of remote_addr or remote_addrs is allowed"},
     ),
-    "two upstreams": (
-        "routes",
-        {**ROUTE, "upstream_id": 1},
-        {"": "only one of upstream or upstream_id is allowed"},
-    ),
-    "two upstreams of a service": (
-        "services",
-        {"upstream": UPSTREAM, "upstream_id": 1},
-        {"": "only one of upstream or upstream_id is allowed"},
-    ),
     "several fields at once, each told": (
         "routes",
         {"uri": 5, "priority": "1", "methods": ["get", "GET", "GET"], "labels": {"a": "b c"}},

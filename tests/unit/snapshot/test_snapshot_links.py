@@ -183,6 +183,10 @@ async def test_merge_precedence_end_to_end(route: Any, config: Any, service: Any
 LACKING: dict[str, tuple[dict[str, Any], int]] = {
     "no upstream": ({"plugins": {}}, 503),
     "missing upstream": ({"upstream_id": "nope"}, 502),
+    "missing upstream beside an inline one": (
+        {"upstream_id": "nope", "upstream": {"nodes": {"127.0.0.1:1": 1}}},
+        502,
+    ),
     "missing service": ({"service_id": "nope"}, 404),
     "missing plugin config": ({"plugins": {}, "plugin_config_id": "nope"}, 503),
     "no upstream in the service": ({"service_id": "empty"}, 503),
