@@ -10,11 +10,13 @@ from support.conformance_core import Step, admin, delete, get, put, route, run
 FAILED = "failed to check token"
 KEYS: dict[str, Step] = {
     "none": admin("GET", "routes", headers={}, status=401,
-                  document={"error_msg": FAILED, "description": "missing apikey"}),
+                  document={"error_msg": FAILED, "description": "missing apikey"},
+                  answer={"x-api-version": None}),
     "wrong": admin("GET", "routes", headers={"X-API-KEY": "wrong"}, status=401,
                    document={"error_msg": FAILED, "description": "wrong apikey"}),
     "under another name": admin("GET", "routes", headers={"apikey": KEY}, status=401),
-    "in the header": admin("GET", "routes", headers={"x-api-key": KEY}),
+    "in the header": admin("GET", "routes", headers={"x-api-key": KEY},
+                           answer={"x-api-version": "v3"}),
     "in the query": admin("GET", f"routes?api_key={KEY}", headers={}),
     "in a cookie": admin("GET", "routes", headers={"Cookie": f"a=b; x_api_key={KEY}"}),
     "the query goes first": admin("GET", "routes?api_key=wrong", headers={"x-api-key": KEY},

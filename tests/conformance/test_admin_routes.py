@@ -108,6 +108,7 @@ VERBS: dict[str, list[Step]] = {
     ],
     "ttl": [
         refused("routes/1?ttl=soon", route(), "invalid argument ttl: should be a number"),
+        refused("routes?ttl=soon", route(), "invalid argument ttl: should be a number"),
         refused("routes?ttl=soon", route(), "invalid argument ttl: should be a number", "POST"),
         put("routes/1?ttl=60", route(), status=201),
         post("routes?ttl=60", route()),

@@ -16,10 +16,8 @@ from ...types import JSON, RawHeaders, Receive, Scope, Send
 MAX_BODY_BYTES: Final = 1536 * 1024
 """Source: apisix/admin/init.lua."""
 BASE: Final = "/apisix/admin"
-_STANDARD: Final[RawHeaders] = [
-    (b"server", f"PingSIX/{__version__}".encode()),
-    (b"x-api-version", b"v3"),
-]
+_SERVER: Final = (b"server", f"PingSIX/{__version__}".encode())
+_API_VERSION: Final = (b"x-api-version", b"v3")
 
 
 class Refusal(Exception):
@@ -133,7 +131,9 @@ def encoded(document: JSON) -> Encoded:
 
 async def answer(send: Send, status: int, document: JSON | Encoded, headers: RawHeaders) -> None:
     """Send a JSON document, a text, or nothing (None)."""
-    lines = [*_STANDARD, *headers]
+    lines = [_SERVER, *headers]
+    if status != 401:  # the version is told to those with a key
+        lines.append(_API_VERSION)
     if document is None:
         body = b""
     elif isinstance(document, str):

@@ -88,11 +88,11 @@ class ResourceAPI:
 
     async def put(self, place: Place, request: Request) -> Answer:
         """Write a whole resource."""
+        ttl_s = _ttl(request)
         kind, body = place.kind, _document(request)
         id = _id_for_put(place, body)
         check_times(body)
         self._check_name(kind, id)
-        ttl_s = _ttl(request)
         sent = body if place.id is None else _with_id(kind, id, body)
 
         def make(before: Stored | None) -> dict[str, Any]:
@@ -104,11 +104,11 @@ class ResourceAPI:
 
     async def post(self, place: Place, request: Request) -> Answer:
         """Write a new resource under an id made from the store's revision."""
+        ttl_s = _ttl(request)
         kind, body = place.kind, _document(request)
         if place.id is not None or body.get("id") is not None:
             raise refused(400, f"wrong {kind.label} id, do not need it")
         check_times(body)
-        ttl_s = _ttl(request)
         body = self._repository.restored(kind.name, body, None)
         self._check(kind, "0", stamped(_with_id(kind, "0", body), None, self._now()))
 
@@ -128,6 +128,7 @@ class ResourceAPI:
 
     async def patch(self, place: Place, request: Request) -> Answer:
         """Merge into a resource, or replace a part of it."""
+        ttl_s = _ttl(request)
         kind, id = place.kind, place.id
         if id is None:
             text = "no secret id" if kind.name == "secrets" else f"missing {kind.label} id"
@@ -137,7 +138,6 @@ class ResourceAPI:
         change = request.body
         if not place.sub_path and not isinstance(change, dict):
             raise refused(400, "invalid configuration")
-        ttl_s = _ttl(request)
 
         def make(before: Stored | None) -> dict[str, Any]:
             if before is None:
