@@ -10,7 +10,7 @@ import logging
 from .context import CONTEXT_KEY, Context, Match
 from .errors import ClientGone, PluginError, RequestError
 from .http.response import Response, error_page
-from .plugin.plan import Plan, run
+from .plugin.plan import run
 
 logger = logging.getLogger("pingsix_asgi.engine")
 
@@ -23,22 +23,21 @@ async def serve(ctx: Context, match: Match) -> None:
     """
     ctx.match = match
     ctx.target = match.target
-    ctx.plan = plan = match.plan
+    plan = match.plan
+    ctx.plan = plan.outer or plan
     try:
-        reply = await _request_phases(ctx, plan) if plan.touches_request else None
+        reply = run(plan.request, ctx)
+        if reply is not None and not isinstance(reply, Response):
+            reply = await reply
         if reply is None:
-            reply = ctx.target.prepare(ctx)
-        if reply is None and ctx.plan.before_proxy:
-            reply = await run(ctx.plan.before_proxy, "before_proxy", ctx)
-        if reply is not None:
-            await ctx.reply(reply)
-        else:
             plan = ctx.plan
             send = ctx.observed_send if plan.observes_response else ctx.server_send
             if plan.middleware is None:
                 await ctx.target(ctx, ctx.receive, send)
             else:
                 await plan.middleware({**ctx.app_scope(), CONTEXT_KEY: ctx}, ctx.receive, send)
+        else:
+            await ctx.reply(reply)
     except RequestError as error:
         ctx.error = error
         await _answer_error(ctx, error)
@@ -48,27 +47,6 @@ async def serve(ctx: Context, match: Match) -> None:
     finally:
         if ctx.plan.log:
             _log(ctx)
-
-
-async def _request_phases(ctx: Context, plan: Plan) -> Response | None:
-    reply = None
-    if plan.global_rewrite:
-        if plan.outer is not None:
-            ctx.plan = plan.outer  # an exit here is seen by the global plugins only
-        reply = await run(plan.global_rewrite, "rewrite", ctx)
-        if reply is not None:
-            return reply
-        ctx.plan = plan
-    if plan.rewrite:
-        reply = await run(plan.rewrite, "rewrite", ctx)
-        if reply is not None:
-            return reply
-    if ctx.consumer is not None:
-        ctx.plan = plan = ctx.match.plan_for(ctx.consumer)
-        reply = await run(plan.consumer_rewrite, "rewrite", ctx)
-        if reply is not None:
-            return reply
-    return await run(plan.access, "access", ctx) if plan.access else None
 
 
 async def _answer_error(ctx: Context, error: RequestError) -> None:

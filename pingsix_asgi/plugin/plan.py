@@ -1,4 +1,4 @@
-"""Compile plugins into a Plan: one flat tuple of bound methods per phase.
+"""Compile plugins into a Plan: flat tuples of bound methods, in the order they run.
 
 Merging and ordering happen here, once per configuration, never on the request path. Inside a layer
 plugins run by priority, highest first, ties by name; the global layer runs before the route's in
@@ -7,8 +7,9 @@ every phase, response phases included.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any, Literal, TypeAlias
 
 from ..context import CONTEXT_KEY, Context
@@ -49,18 +50,22 @@ Layer: TypeAlias = Mapping[str, Step]
 """The plugins of one layer by name, already merged."""
 
 
+def prepare(ctx: Context) -> Response | None:
+    """Let the target get ready, say pick a node: the step between access and before_proxy."""
+    return ctx.target.prepare(ctx)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The hooks of a request, phase by phase."""
+    """The hooks of a request, in the order they run."""
 
     steps: tuple[Step, ...] = ()
     """Every plugin of the plan in running order, the global layer first; for printing."""
-    global_rewrite: tuple[RequestHook, ...] = ()
-    rewrite: tuple[RequestHook, ...] = ()
-    consumer_rewrite: tuple[RequestHook, ...] = ()
-    """Rewrite hooks of plugins that only the consumer brought, auth excluded."""
-    access: tuple[RequestHook, ...] = ()
-    before_proxy: tuple[RequestHook, ...] = ()
+    request: tuple[RequestHook, ...] = (prepare,)
+    """All request hooks in a row, and what happens between the phases, which has their form."""
+    rest: tuple[RequestHook, ...] = (prepare,)
+    """The hooks from where the consumer is known: the rewrite hooks of plugins that only it
+    brought, then access, ``prepare`` and before_proxy."""
     header_filter: tuple[HeadHook, ...] = ()
     """header_filter of all plugins, then delayed_header_filter of all plugins."""
     body_filters: tuple[BodyHook, ...] = ()
@@ -70,7 +75,6 @@ class Plan:
     """ASGI middleware plugins composed around the target, highest priority outermost."""
     outer: Plan | None = None
     """The plan of the global layer alone, in force until the route's rewrite phase; None: self."""
-    touches_request: bool = field(default=False)
     observes_response: bool = field(default=False)
 
 
@@ -107,38 +111,73 @@ def compile_plan(
                 if name not in route_layer and step.plugin.kind != "auth"
             }
         )
-        plan = replace(plan, consumer_rewrite=_hooks(extra, "rewrite"))
+        plan = replace(plan, rest=_hooks(extra, "rewrite") + plan.rest)
     return plan
 
 
-async def run(hooks: Iterable[RequestHook], phase: Phase, ctx: Context) -> Response | None:
-    """Run request hooks in order until one answers. Raises PluginError for a hook that raised."""
+def guarded(plan: Plan, guard: RequestHook) -> Plan:
+    """Return the plan with one more hook before those of the route."""
+    at = plan.request.index(_enter_route) + 1 if _enter_route in plan.request else 0
+    return replace(plan, request=(*plan.request[:at], guard, *plan.request[at:]))
+
+
+def run(hooks: Iterable[RequestHook], ctx: Context) -> Reply | Awaitable[Reply]:
+    """Run request hooks in order until one answers; like a hook, it may give something to await.
+
+    As long as hooks are plain functions, no coroutine is made. Raises PluginError for a hook that
+    raised.
+    """
+    rest = iter(hooks)
     hook: RequestHook | None = None
     try:
-        for hook in hooks:
+        for hook in rest:
             reply = hook(ctx)
-            if reply is None:
-                continue
-            if not isinstance(reply, Response):
-                reply = await reply
             if reply is not None:
-                return reply
+                return reply if isinstance(reply, Response) else _run_on(reply, hook, rest, ctx)
     except RequestError:
         raise
     except Exception as error:
-        raise PluginError(plugin_name(hook), phase) from error
+        raise PluginError(plugin_name(hook), _phase(hook)) from error
     return None
+
+
+async def _run_on(
+    reply: Awaitable[Reply], hook: RequestHook, rest: Iterator[RequestHook], ctx: Context
+) -> Reply:
+    """Await what a hook gave, then run the hooks after it."""
+    try:
+        answer = await reply
+    except RequestError:
+        raise
+    except Exception as error:
+        raise PluginError(plugin_name(hook), _phase(hook)) from error
+    if answer is not None:
+        return answer
+    further = run(rest, ctx)
+    return further if further is None or isinstance(further, Response) else await further
+
+
+def _enter_route(ctx: Context) -> None:
+    """Put the route's plugins in force: until now an answer was seen by the global ones only."""
+    ctx.plan = ctx.match.plan
+
+
+def _as_consumer(ctx: Context) -> Reply | Awaitable[Reply]:
+    """Go on by the plan of whoever was authenticated: the last hook where somebody may be."""
+    if ctx.consumer is not None:
+        ctx.plan = ctx.match.plan_for(ctx.consumer)
+    return run(ctx.plan.rest, ctx)
 
 
 def _after_body(hook: RequestHook) -> RequestHook:
     """Wrap a request hook whose variables read the request body."""
 
+    @wraps(hook)
     async def hook_after_body(ctx: Context) -> Reply:
         await ctx.preload_body()
         reply = hook(ctx)
         return reply if reply is None or isinstance(reply, Response) else await reply
 
-    hook_after_body.__wrapped__ = hook  # type: ignore[attr-defined]  # plugin_name looks there
     return hook_after_body
 
 
@@ -146,6 +185,10 @@ def plugin_name(hook: object) -> str:
     """Return the name of the plugin a hook belongs to."""
     method = getattr(hook, "__wrapped__", hook)
     return getattr(getattr(method, "__self__", None), "name", repr(hook))
+
+
+def _phase(hook: object) -> str:
+    return getattr(hook, "__name__", "")
 
 
 async def _innermost(scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,23 +226,25 @@ def _assemble(
     outer_steps: tuple[Step, ...], inner_steps: tuple[Step, ...], outer: Plan | None = None
 ) -> Plan:
     steps = outer_steps + inner_steps
-    hooks: dict[Phase, tuple[Any, ...]] = {
-        phase: _hooks(steps, phase) for phase in ("access", "before_proxy", "log")
-    }
-    global_rewrite, rewrite = _hooks(outer_steps, "rewrite"), _hooks(inner_steps, "rewrite")
+    request = _hooks(outer_steps, "rewrite")
+    if not request:
+        outer = None
+    elif outer is not None:
+        request += (_enter_route,)
+    request += _hooks(inner_steps, "rewrite")
+    rest = (*_hooks(steps, "access"), prepare, *_hooks(steps, "before_proxy"))
+    authenticates = any(step.plugin.kind == "auth" for step in steps)
     header_filter = _hooks(steps, "header_filter") + _hooks(steps, "delayed_header_filter")
     body_filters = _hooks(steps, "body_filter") + _hooks(steps, "delayed_body_filter")
+    log = _hooks(steps, "log")
     return Plan(
         steps=steps,
-        global_rewrite=global_rewrite,
-        rewrite=rewrite,
-        access=hooks["access"],
-        before_proxy=hooks["before_proxy"],
+        request=(*request, _as_consumer) if authenticates else request + rest,
+        rest=rest,
         header_filter=header_filter,
         body_filters=body_filters,
-        log=hooks["log"],
+        log=log,
         middleware=_middleware(steps),
         outer=outer,
-        touches_request=any(_hooks(steps, phase) for phase in REQUEST_PHASES),
-        observes_response=bool(header_filter or body_filters or hooks["log"]),
+        observes_response=bool(header_filter or body_filters or log),
     )

@@ -13,7 +13,7 @@ from ..http.response import NOT_FOUND, error_page
 from ..model.route import Route
 from ..model.service import Service
 from ..plugin.layer import enabled, merge
-from ..plugin.plan import Layer, Plan, Step, compile_plan
+from ..plugin.plan import Layer, Plan, Step, compile_plan, guarded
 from ..proxy.forward import Forward
 from ..proxy.local import LocalTarget
 from ..routing.router import RouteEntry
@@ -155,8 +155,7 @@ class Linker:
         if websocket is None and service is not None:
             websocket = service.enable_websocket
         if websocket is False:
-            rewrite = (refuse_websocket, *plan.rewrite)
-            plan = replace(plan, rewrite=rewrite, touches_request=True)
+            plan = guarded(plan, refuse_websocket)
         target = self._target(part, service_part)
         return RouteMatch(plan, target, info, (self._global, layer), self._cache)
 

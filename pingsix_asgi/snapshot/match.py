@@ -103,7 +103,7 @@ class RouteMatch:
     def merged_with(self, layer: ConsumerLayer) -> Plan:
         """Compile the plan with a consumer's layer. Source: apisix/plugin.lua (merge_consumer)."""
         if layer.lacks_group:
-            return Plan(consumer_rewrite=(_no_group,), outer=self.plan.outer)
+            return Plan(rest=(_no_group,))
         global_layer, route_layer = self._layers
         hidden = [name for name, step in layer.steps.items() if step is None]
         if hidden:
