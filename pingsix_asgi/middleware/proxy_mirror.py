@@ -24,8 +24,10 @@ _TIMEOUT_S = 60.0
 
 
 class ProxyMirror(Plugin):
-    """Mirror a share of the requests, as they go upstream.
+    """Mirror a share of the requests.
 
+    The copy has the path of the plugin's turn in the rewrite phase, before proxy-rewrite has its
+    own unless priorities say otherwise; method, headers and body are those that go upstream.
     Source: apisix/plugins/proxy-mirror.lua. Differs: bodies over 1 MiB are not mirrored; a grpc
     mirror host is refused.
     """
@@ -47,12 +49,18 @@ class ProxyMirror(Plugin):
     def setup(self, host: Host) -> None:
         self._mirror = host.keep((self.name, self._conf.host), lambda: _Mirror(self._conf.host))
 
+    def rewrite(self, ctx: Context) -> Reply:
+        if self._conf.sample_ratio == 1 or random.random() < self._conf.sample_ratio:
+            ctx.note(self, self._target(ctx))
+        return None
+
     async def before_proxy(self, ctx: Context) -> Reply:
-        if self._conf.sample_ratio < 1 and random.random() >= self._conf.sample_ratio:
+        target: str | None = ctx.noted(self)
+        if target is None:
             return None
         body = await self._body(ctx)
         if body is not None:
-            self._mirror.send(ctx, self._target(ctx), body)
+            self._mirror.send(ctx, target, body)
         return None
 
     async def _body(self, ctx: Context) -> bytes | None:

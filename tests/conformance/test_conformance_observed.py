@@ -270,3 +270,26 @@ def test_prometheus(gateway: Bench) -> None:
         "apisix_http_status",
         "apisix_node_info",
     }
+
+
+@pytest.mark.parametrize(
+    ("uri", "rewritten", "priority"), [("/collect", "/hello", 1008), ("/hello", "/collect", 1011)]
+)
+def test_the_mirror_gets_the_path_of_its_turn(
+    gateway: Bench, uri: str, rewritten: str, priority: int
+) -> None:
+    mirror = gateway.nodes["B"]
+    plugins: dict[str, Any] = {
+        "proxy-mirror": {"host": f"http://{mirror.address}"},
+        "proxy-rewrite": {
+            "uri": rewritten,
+            "headers": {"x-a": "b"},
+            "_meta": {"priority": priority},
+        },
+    }
+    gateway.put("routes/1", {"uri": uri, "plugins": plugins})
+    gateway.settle()
+    gateway.send("GET", f"{uri}?n=1")
+    wait_until(lambda: mirror.received, "mirrored")
+    assert mirror.received[0]["uri"] == "/collect?n=1"
+    assert mirror.received[0]["headers"]["x-a"] == "b"
