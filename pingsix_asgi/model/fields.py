@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from ..types import JSON
 from .base import Model
@@ -46,7 +46,7 @@ Description: TypeAlias = Annotated[str, Field(max_length=256)]
 Labels: TypeAlias = dict[str, Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\S+$")]]
 HostPattern: TypeAlias = Annotated[str, Field(pattern=HOST_PATTERN)]
 """A host name, an address, or a suffix after "*"; "*" alone is every host."""
-PluginConfs: TypeAlias = dict[str, dict[str, Any]]
+PluginConfs: TypeAlias = Annotated[dict[str, dict[str, Any]], WithJsonSchema({"type": "object"})]
 """Plugin name to conf; a conf is validated by its plugin, see plugin/layer.py."""
 
 

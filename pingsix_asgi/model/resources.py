@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from pydantic import TypeAdapter
-
 from ..errors import ReferenceMissing, SchemaError
 from ..types import JSON
 from .base import Model, json_type, problems
@@ -22,6 +20,7 @@ from .plugin_config import PluginConfig
 from .plugin_metadata import PluginMetadata
 from .proto import Proto
 from .route import Route
+from .schema import shown_schema
 from .secret import MANAGERS
 from .service import Service
 from .ssl import SSL
@@ -126,7 +125,7 @@ class _Identified(Model):
 
 def json_schema(kind: str, id: str = "") -> JSON:
     """Return the JSON Schema of a kind; for secrets ``id`` is the manager. Raises SchemaError."""
-    return TypeAdapter(model_of(kind, id)).json_schema()
+    return shown_schema(model_of(kind, id))
 
 
 def references(kind: str, id: str, document: JSON) -> list[Reference]:

@@ -9,7 +9,9 @@ from typing import Any, Final
 from ... import __version__
 from ...errors import ReferenceMissing, SchemaError
 from ...model.resources import json_schema
+from ...model.schema import shown_schema
 from ...plugin.base import Plugin, PluginConf
+from ...plugin.meta import Meta
 from ...plugin.registry import Registry
 from ...snapshot.check import check_document
 from ...types import JSON
@@ -44,6 +46,8 @@ _COMPLETE: Final = (
 )
 """Starts of messages that APISIX gives without "invalid configuration"."""
 _OF_ROUTES: Final = "work with route or service object"
+_WITH_META: Final = "this is a mark for our injected plugin schema"
+"""By which APISIX's dashboard knows that a schema has ``_meta``."""
 _INVALID: Final = "invalid configuration: "
 _NODES: Final = 'property "nodes" validation failed: '
 """What is wrong with a node is not told by APISIX, whose nodes have two forms."""
@@ -191,25 +195,23 @@ def _claimed_id(kind: str, document: JSON, below: str) -> str:
 
 
 def _schemas(plugin: type[Plugin]) -> dict[str, JSON]:
-    found = {"main": _schema(plugin.Conf, _OF_ROUTES if plugin.kind == "auth" else "")}
+    main = _schema(plugin, plugin.Conf, _OF_ROUTES if plugin.kind == "auth" else "")
+    properties = {**main["properties"], "_meta": shown_schema(Meta)}
+    found: dict[str, JSON] = {"main": {**main, "$comment": _WITH_META, "properties": properties}}
     if plugin.ConsumerConf is not None:
-        found["consumer"] = _schema(plugin.ConsumerConf, "work with consumer object")
+        found["consumer"] = _schema(plugin, plugin.ConsumerConf, "work with consumer object")
     if plugin.Metadata is not None:
-        found["metadata"] = _schema(plugin.Metadata)
+        found["metadata"] = _schema(plugin, plugin.Metadata)
     return found
 
 
-def _schema(model: type[PluginConf], title: str = "") -> JSON:
-    """Return a model's JSON schema; an option that may be absent is shown as what it is if set."""
-    schema = model.model_json_schema()
-    for option in schema.get("properties", {}).values():
-        kinds = [kind for kind in option.get("anyOf", ()) if kind != {"type": "null"}]
-        if len(kinds) == 1:
-            del option["anyOf"]
-            option.update(kinds[0])
-            if option.get("default", 0) is None:
-                del option["default"]
+def _schema(plugin: type[Plugin], model: type[PluginConf], title: str = "") -> dict[str, Any]:
+    """Return the JSON Schema of a conf, with the names of its secrets."""
+    schema = {"type": "object", "properties": {}, **shown_schema(model)}
     del schema["title"]
+    secrets = [name for name in plugin.encrypted if name.split(".")[0] in schema["properties"]]
+    if secrets:
+        schema["encrypt_fields"] = secrets
     return {**schema, "title": title} if title else schema
 
 
