@@ -46,7 +46,8 @@ class ConsumerRestriction(Plugin):
 
         @model_validator(mode="after")
         def _some_list(self) -> Self:
-            if not (self.blacklist or self.whitelist or self.allowed_by_methods):
+            lists = (self.blacklist, self.whitelist, self.allowed_by_methods)
+            if all(one is None for one in lists):
                 raise ValueError(
                     "object matches none of the required: "
                     '["blacklist"] or ["whitelist"] or ["allowed_by_methods"]'

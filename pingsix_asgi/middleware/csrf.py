@@ -78,7 +78,7 @@ class Csrf(Plugin):
         try:
             fields: Any = json.loads(base64.b64decode(token, validate=True))
             number, born, sign = fields["random"], fields["expires"], fields["sign"]
-        except (binascii.Error, ValueError, KeyError, TypeError):
+        except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
             return False
         if not isinstance(born, int | float) or not isinstance(sign, str):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Annotated, Literal
 
 import httpx2
@@ -19,6 +20,7 @@ from ..types import RawHeaders
 logger = logging.getLogger("pingsix_asgi.plugins.forward_auth")
 
 _request_uri = getter("request_uri")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ForwardAuth(Plugin):
@@ -37,7 +39,7 @@ class ForwardAuth(Plugin):
         ssl_verify: bool = True
         request_method: Literal["GET", "POST"] = "GET"
         request_headers: list[str] = Field(default_factory=list)
-        extra_headers: dict[str, str] = Field(default_factory=dict)
+        extra_headers: Annotated[dict[str, str], Field(min_length=1)] | None = None
         upstream_headers: list[str] = Field(default_factory=list)
         client_headers: list[str] = Field(default_factory=list)
         timeout: Annotated[int, Field(ge=1, le=60000)] = 3000
@@ -51,9 +53,12 @@ class ForwardAuth(Plugin):
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
         self._request_headers = [name.lower().encode() for name in conf.request_headers]
-        self._upstream_headers = [name.lower() for name in conf.upstream_headers]
-        self._client_headers = [name.lower() for name in conf.client_headers]
-        self._extra = [(name, Template(text)) for name, text in conf.extra_headers.items()]
+        self._upstream_headers = [name.lower().encode() for name in conf.upstream_headers]
+        self._client_headers = [name.lower().encode() for name in conf.client_headers]
+        self._extra = [
+            (name.lower().encode(), Template(text))
+            for name, text in (conf.extra_headers or {}).items()
+        ]
         self.needs_body = any(template.needs_body for _, template in self._extra)
 
     def setup(self, host: Host) -> None:
@@ -76,11 +81,9 @@ class ForwardAuth(Plugin):
         if answer.status_code >= 300:
             return self._refusal(answer)
         for name in self._upstream_headers:
-            value = answer.headers.get(name)
-            if value is None:
-                ctx.request.headers.remove(name.encode())
-            else:
-                ctx.request.headers.set(name.encode(), value.encode("latin-1"))
+            ctx.request.headers.remove(name)
+            for line in _lines(answer, name):
+                ctx.request.headers.append(*line)
         return None
 
     async def _body(self, ctx: Context) -> bytes | None:
@@ -88,32 +91,28 @@ class ForwardAuth(Plugin):
             return None
         return await ctx.read_body(self._conf.max_req_body_size)
 
-    def _headers(self, ctx: Context) -> dict[str, str]:
+    def _headers(self, ctx: Context) -> dict[bytes, bytes]:
         request = ctx.request
         headers = {
-            "x-forwarded-proto": request.scheme,
-            "x-forwarded-method": request.method,
-            "x-forwarded-host": request.host,
-            "x-forwarded-uri": str(_request_uri(ctx)),
-            "x-forwarded-for": request.client[0],
+            b"x-forwarded-proto": request.scheme.encode(),
+            b"x-forwarded-method": request.method.encode(),
+            b"x-forwarded-host": request.host.encode("latin-1", "replace"),
+            b"x-forwarded-uri": _encoded(str(_request_uri(ctx))),
+            b"x-forwarded-for": request.client[0].encode(),
         }
         encoding = request.headers.get(b"content-encoding")
         if self._conf.request_method == "POST" and encoding:
-            headers["content-encoding"] = encoding.decode("latin-1")
+            headers[b"content-encoding"] = encoding
         for name, template in self._extra:
-            headers[name.lower()] = template.render(ctx)
-        for raw in self._request_headers:
-            value = request.headers.get(raw)
+            headers[name] = _encoded(template.render(ctx))
+        for name in self._request_headers:
+            value = request.headers.get(name)
             if value is not None:
-                headers.setdefault(raw.decode(), value.decode("latin-1"))
+                headers.setdefault(name, value)
         return headers
 
     def _refusal(self, answer: httpx2.Response) -> Response:
-        headers: RawHeaders = [
-            (name.encode(), answer.headers[name].encode("latin-1"))
-            for name in self._client_headers
-            if name in answer.headers
-        ]
+        headers = [line for name in self._client_headers for line in _lines(answer, name)]
         return Response(answer.status_code, answer.content, headers)
 
     def _make_client(self) -> httpx2.AsyncClient:
@@ -127,3 +126,13 @@ class ForwardAuth(Plugin):
                 keepalive_expiry=conf.keepalive_timeout / 1000,
             ),
         )
+
+
+def _lines(answer: httpx2.Response, name: bytes) -> RawHeaders:
+    return [(name, value) for key, value in answer.headers.raw if key.lower() == name]
+
+
+def _encoded(text: str) -> bytes:
+    """Make a header value of text that a client may have written: controls cannot end the line."""
+    text = _CONTROLS.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    return text.encode("utf-8", "surrogateescape")

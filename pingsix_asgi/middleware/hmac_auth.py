@@ -125,7 +125,7 @@ class HmacAuth(Plugin):
             raise _Invalid
         try:
             stamp = parsedate_to_datetime(date.decode("latin-1")).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             raise _Invalid from None
         if abs(self._now() - stamp) > self._conf.clock_skew:
             raise _Invalid

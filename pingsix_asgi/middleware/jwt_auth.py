@@ -137,7 +137,7 @@ class JwtAuth(Plugin):
             return "Missing JWT token in request"
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, UnicodeEncodeError):
             return "JWT token invalid"
         verifier, found = self._own, None
         if verifier is None:

@@ -12,12 +12,13 @@ from ..errors import SchemaError
 from ..http.response import json_reply
 from ..plugin.base import Host, Plugin, PluginConf, PluginFinder, Reply
 from ..plugin.nested import make_nested
-from ..types import JSON
+from ..types import JSON, RawHeaders
 
 
 class MultiAuth(Plugin):
     """Try the auth plugins in order; the first that succeeds decides.
 
+    When none does, the client gets the challenge of the last one.
     Source: apisix/plugins/multi-auth.lua.
     """
 
@@ -33,7 +34,6 @@ class MultiAuth(Plugin):
     def __init__(self, conf: Conf) -> None:
         self._confs = conf.auth_plugins
         self._plugins: list[Plugin] = []
-        self._reply = json_reply(401, {"message": "Authorization Failed"})
 
     def compose(self, plugins: PluginFinder) -> None:
         for index, entry in enumerate(self._confs):
@@ -46,13 +46,16 @@ class MultiAuth(Plugin):
             plugin.setup(host)
 
     async def rewrite(self, ctx: Context) -> Reply:
+        challenge: RawHeaders = []
         for plugin in self._plugins:
             reply = plugin.rewrite(ctx)
             if inspect.isawaitable(reply):
                 reply = await reply
             if reply is None:
                 return None
-        return self._reply
+            sent = [pair for pair in reply.headers if pair[0] == b"www-authenticate"]
+            challenge = sent or challenge
+        return json_reply(401, {"message": "Authorization Failed"}, challenge)
 
 
 def _made(plugins: PluginFinder, name: str, document: JSON, at: str) -> Plugin:

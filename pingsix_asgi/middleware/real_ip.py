@@ -74,13 +74,18 @@ class RealIp(Plugin):
 
 
 def parse_address(text: str) -> tuple[str, int | None] | None:
-    """Split "1.2.3.4", "1.2.3.4:80", "::1" or "[::1]:80" into address and port; None if bad."""
+    """Split "1.2.3.4", "1.2.3.4:80", "::1" or "[::1]:80" into address and port; None if bad.
+
+    An IPv6 zone ("fe80::1%eth0") means something on one host only, and may hold any character.
+    """
     host, port_text = text, ""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         port_text = rest[1:] if rest.startswith(":") else rest
     elif text.count(":") == 1:
         host, _, port_text = text.partition(":")
+    if "%" in host:
+        return None
     try:
         ipaddress.ip_address(host)
     except ValueError:

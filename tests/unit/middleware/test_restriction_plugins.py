@@ -154,6 +154,7 @@ async def test_client_control_declared_and_streamed_lengths() -> None:
         ({"source": "http_xff"}, "/", {"xff": "[::1]:81"}, ("::1", 81)),
         ({"source": "http_xff"}, "/", {"xff": "1.1.1.1:65536"}, ("127.0.0.1", 50000)),
         ({"source": "http_xff"}, "/", {"xff": "host"}, ("127.0.0.1", 50000)),
+        ({"source": "http_xff"}, "/", {"xff": "fe80::1%eth0"}, ("127.0.0.1", 50000)),
         ({"source": "http_xff"}, "/", {}, ("127.0.0.1", 50000)),
         ({"source": "arg_ip"}, "/?ip=2.2.2.2", {}, ("2.2.2.2", 50000)),
         (
