@@ -25,7 +25,8 @@ class Csrf(Plugin):
     A token is base64 of JSON with a random number, its time of birth (under the name "expires")
     and their SHA-256 with the key. Source: apisix/plugins/csrf.lua.
     Differs: random numbers come from the system's generator, signatures are compared in
-    constant time.
+    constant time; without an end of their validity cookies have no Expires, which APISIX sets to
+    now or the past, so that browsers drop them at once.
     """
 
     name = "csrf"
