@@ -23,6 +23,11 @@ Some servers leave it in. The Host header decides about the host, as it does wit
 """
 HOSTS_REMEMBERED = 1024
 """Host header values whose reading is kept; clients choose them, so there is a bound."""
+_PATHS_REMEMBERED = 1024
+_MAX_REMEMBERED_BYTES = 256
+
+_known_paths: dict[bytes, tuple[str, bytes]] = {}
+"""Raw paths that came lately, and their canonical forms; bounded as hosts are."""
 
 
 def read_path(scope: Scope) -> tuple[str, bytes]:
@@ -31,6 +36,9 @@ def read_path(scope: Scope) -> tuple[str, bytes]:
     path: str = scope["path"]
     if not raw:
         return canonical_path(encode_path(path))
+    known = _known_paths.get(raw)
+    if known is not None and known[0] == path:
+        return known
     try:
         found = canonical_path(raw)
     except DownstreamError:
@@ -38,7 +46,13 @@ def read_path(scope: Scope) -> tuple[str, bytes]:
         if origin is None:
             raise
         return canonical_path(raw[origin.end() :] or b"/")
-    if found[0] == path or unquote(raw.decode("latin-1")) == path:
+    if found[0] == path:
+        if len(raw) <= _MAX_REMEMBERED_BYTES:
+            if len(_known_paths) >= _PATHS_REMEMBERED:
+                _known_paths.clear()
+            _known_paths[raw] = found
+        return found
+    if unquote(raw.decode("latin-1")) == path:
         return found
     raw = raw.partition(b"?")[0]  # some test clients leave the query in
     if unquote(raw.decode("latin-1")) != path:

@@ -85,22 +85,26 @@ class Bucket:
 class Folder:
     """The keys that have the same text up to their last "/"."""
 
-    __slots__ = ("buckets", "lengths")
+    __slots__ = ("buckets", "lengths", "only")
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
         """By the text after the last "/", mostly ""."""
         self.lengths = Lengths()
         """Of those texts: one look-up each."""
+        self.only: list[Leaf] | None = None
+        """All there is, when it is prefixes that end with the folder, as in ``/api/*``."""
 
     def copy(self) -> Self:
         """Return a copy that shares everything below."""
         copy = type(self)()
-        copy.buckets, copy.lengths = self.buckets, self.lengths
+        copy.buckets, copy.lengths, copy.only = self.buckets, self.lengths, self.only
         return copy
 
     def find(self, ctx: Context, path: str, start: int) -> Match | None:
         """Try the keys, longest first; ``path`` begins with the folder, which ends at ``start``."""
+        if self.only is not None:
+            return _first(self.only, ctx, path, _NO_SEGMENTS)
         for length in self.lengths.descending:
             end = start + length
             bucket = self.buckets.get(path[start:end])
@@ -119,6 +123,8 @@ class Folder:
             del self.buckets[tail]
         else:
             self.buckets[tail] = bucket
+        sole = self.buckets.get("") if len(self.buckets) == 1 else None
+        self.only = None if sole is None or sole.steps is not None or sole.odd else sole.prefixes
 
 
 class Table:

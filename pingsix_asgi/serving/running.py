@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -99,6 +100,7 @@ class Running:
             published.cancel()
         if not self._published.is_set():
             logger.warning("no configuration after %g s: starting without", FIRST_PUBLICATION_S)
+        _leave_code_to_refcounts()
 
     def _metrics(self) -> Response:
         return Response(200, render_metrics(self.runtime), [(b"content-type", CONTENT_TYPE)])
@@ -136,6 +138,17 @@ class Running:
             if found is not None:
                 revision, errors = found
                 self._status.published(revision, self.runtime.snapshot.counts, errors)
+
+
+def _leave_code_to_refcounts() -> None:
+    """Take the modules, the app and the configuration out of the cycle collector's sight.
+
+    They live as long as the process, so a full collection finds nothing among them; under load it
+    held all requests up for some 30 ms, several times a second on some servers. Once is enough.
+    """
+    if gc.isenabled() and not gc.get_freeze_count():
+        gc.collect(1)
+        gc.freeze()
 
 
 async def check(
