@@ -61,8 +61,10 @@ _FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("service_id", "services"),
         ("upstream_id", "upstreams"),
         ("plugin_config_id", "plugin_configs"),
+        ("upstream.tls.client_cert_id", "ssls"),
     ),
-    "services": (("upstream_id", "upstreams"),),
+    "services": (("upstream_id", "upstreams"), ("upstream.tls.client_cert_id", "ssls")),
+    "upstreams": (("tls.client_cert_id", "ssls"),),
     "consumers": (("group_id", "consumer_groups"),),
 }
 _LABELS = {
@@ -71,6 +73,7 @@ _LABELS = {
     "plugin_configs": ("plugin config", "plugin config id"),
     "consumer_groups": ("consumer group", "consumer group id"),
     "consumers": ("consumer", "consumer name"),
+    "ssls": ("ssl", "ssl id"),
 }
 
 
@@ -136,9 +139,9 @@ def references(kind: str, id: str, document: JSON) -> list[Reference]:
     if not isinstance(document, dict):
         return []
     found = [
-        Reference(field, target, str(document[field]))
+        Reference(field, target, str(id_there))
         for field, target in _FIELDS.get(kind, ())
-        if _is_id(document.get(field))
+        if _is_id(id_there := _at(document, field))
     ]
     if kind == "credentials":
         found.append(Reference("", "consumers", id.partition("/")[0]))
@@ -157,19 +160,32 @@ def check_references(
     """Return an error for each resource that ``document`` names and ``resources`` does not hold.
 
     Those that plugins name may be missing until a request asks for them, as in APISIX; with
-    ``in_plugins`` they are errors, too.
+    ``in_plugins`` they are errors, too. A certificate must be one to show to upstreams.
     """
     return [
-        ReferenceMissing(_missing(found), kind=kind, id=id, path=found.path)
+        ReferenceMissing(text, kind=kind, id=id, path=found.path)
         for found in references(kind, id, document)
-        if found.id not in resources.get(found.kind, {})
-        and (in_plugins or not found.path.startswith("plugins."))
+        if (in_plugins or not found.path.startswith("plugins."))
+        and (text := _lacking(found, resources.get(found.kind, {})))
     ]
 
 
-def _missing(found: Reference) -> str:
+def _lacking(found: Reference, held: Mapping[str, JSON]) -> str:
     what, by = _LABELS[found.kind]
-    return f"failed to fetch {what} info by {by} [{found.id}], response code: 404"
+    lead = f"failed to fetch {what} info by {by} [{found.id}], "
+    if found.id not in held:
+        return f"{lead}response code: 404"
+    if found.kind == "ssls" and _at(held[found.id], "type") != "client":
+        return f"{lead}wrong ssl type"
+    return ""
+
+
+def _at(document: JSON, path: str) -> Any:
+    """Return what is at a dotted path, None where there is nothing."""
+    node = document
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def _is_id(value: Any) -> bool:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from ..types import JSON
 from .base import Model, Plain, json_type
 from .checks import Checks
-from .fields import HOST_PATTERN, Many, Resource, Timeout
+from .fields import HOST_PATTERN, ID, Many, Resource, Timeout
 
 LOCAL_HOST = "@app"
 """Host of the node that stands for the wrapped app."""
@@ -122,12 +122,6 @@ def _service(value: str) -> str:
     return value
 
 
-def _no_cert_id(value: JSON) -> JSON:
-    if value is not None:
-        raise ValueError("not supported: give client_cert and client_key")
-    return None
-
-
 PEM = Annotated[str, Field(min_length=128, max_length=64 * 1024)]
 PEMKey = Annotated[str, Field(min_length=64, max_length=64 * 1024)]
 
@@ -143,20 +137,23 @@ class KeepalivePool(Model):
 class TLS(Model):
     """How nodes are spoken to over TLS.
 
+    The certificate to show is here, or in the resource of ``ssls`` that ``client_cert_id`` names.
     ``verify`` None takes ``pingsix.defaults.upstream_tls_verify``, which is false as in APISIX.
     """
 
     client_cert: PEM | None = None
     client_key: PEMKey | None = None
-    client_cert_id: Annotated[None, BeforeValidator(_no_cert_id)] = None
+    client_cert_id: ID | None = None
     verify: bool | None = None
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
         for given, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
+            lead = f'failed to validate dependent schema for "{given}": '
             if getattr(self, given) is not None and getattr(self, other) is None:
-                lead = f'failed to validate dependent schema for "{given}": '
                 raise ValueError(f'{lead}property "{other}" is required')
+            if getattr(self, given) is not None and self.client_cert_id is not None:
+                raise ValueError(f"{lead}value wasn't supposed to match schema")
         return self
 
 

@@ -20,6 +20,7 @@ from ..settings import Settings
 from ..types import ASGIApp
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
+from .certificate import with_certificate
 from .compile import Compiler
 from .consumers import ConsumerIndex
 from .link import Linker, Targets, link_global_rules
@@ -228,6 +229,7 @@ class _Build:
         return self._tables.named_upstream(id)
 
     def compile_upstream(self, model: UpstreamModel, key: str) -> Upstream:
+        model = with_certificate(model, self._tables["ssls"])
         made = Upstream.compile(model, key=key, services=self._runtime.upstream_services)
         self._made.append((key, made))
         return made

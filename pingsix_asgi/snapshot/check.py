@@ -10,6 +10,7 @@ from ..model.upstream import Upstream
 from ..plugin.registry import Registry
 from ..tls.contexts import check_client_pair
 from ..types import JSON
+from .certificate import refuse_named
 from .compile import Compiler
 
 
@@ -37,6 +38,7 @@ def _inline_upstreams(kind: str, id: str, document: JSON) -> Iterator[SchemaErro
                     yield from found
                     continue
                 try:
+                    refuse_named(found)
                     check_client_pair(found)
                 except SchemaError as error:
                     yield SchemaError(error.message, kind=kind, id=id, path=f"{at}.{error.path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ..errors import SchemaError
+from ..errors import ReferenceMissing, SchemaError
 from ..model.base import Model, problems
 from ..model.consumer import Consumer, Credential
 from ..model.fields import PluginConfs
@@ -153,6 +153,8 @@ class Compiler:
             if self._gateway is None:
                 return None
             return self._gateway.compile_upstream(model, key)
+        except ReferenceMissing:  # told with all that is missing; requests get 502, as in APISIX
+            return None
         except SchemaError as error:
             faults.add(error.message, ".".join(part for part in (path, error.path) if part))
             return None

@@ -15,6 +15,7 @@ from ..plugin.consumer import Consumers
 from ..types import JSON
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
+from .certificate import refuse_named
 
 T = TypeVar("T")
 
@@ -29,7 +30,10 @@ class Gateway(Protocol):
         """Return the upstream in force under ``id``."""
 
     def compile_upstream(self, model: UpstreamModel, key: str) -> Upstream:
-        """Compile an inline upstream. Raises SchemaError."""
+        """Compile an inline upstream.
+
+        Raises SchemaError, ReferenceMissing when the certificate it names is not there.
+        """
 
     def forward(self, upstream: Upstream, timeout: Timeouts | None) -> Target:
         """Return the target that sends requests to an upstream."""
@@ -81,6 +85,7 @@ class PluginHost:
     def target(self, upstream: JSON) -> Target:
         if isinstance(upstream, dict):
             model = parse(UpstreamModel, upstream)
+            refuse_named(model)
             key = f"{self.owner}/plugins/{self._plugin}/{len(self.upstreams)}"
             found = self._gateway.compile_upstream(model, key)
             self.upstreams[key] = found

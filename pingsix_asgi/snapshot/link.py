@@ -176,16 +176,14 @@ class Linker:
         """
         route, service = _route(part), _service(service_part)
         timeout = timeouts(route.timeout)
-        id, upstream = route.upstream_id, part.upstream
-        if id is None and upstream is None and service_part is not None and service is not None:
-            id, upstream = service.upstream_id, service_part.upstream
+        id, inline, upstream = route.upstream_id, route.upstream, part.upstream
+        if id is None and inline is None and service_part is not None and service is not None:
+            id, inline, upstream = service.upstream_id, service.upstream, service_part.upstream
+        if id is None and inline is None:
+            return self._targets.unconfigured
         if id is not None:
             upstream = self._tables.named_upstream(id)
-            if upstream is None:
-                return _NO_SUCH_UPSTREAM
-        if upstream is None:
-            return self._targets.unconfigured
-        return self._targets.forward(upstream, timeout)
+        return self._targets.forward(upstream, timeout) if upstream else _NO_SUCH_UPSTREAM
 
     def _changed_services(self) -> set[str]:
         """Return services that are other ones now, or whose named upstream is."""

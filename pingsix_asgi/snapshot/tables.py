@@ -13,20 +13,27 @@ from ..model.resources import KINDS, Resources, check_references
 from ..plugin.base import PluginConf
 from ..types import JSON
 from ..upstream.upstream import Upstream
+from .certificate import certificate_id
 from .compile import Compiler
 from .diff import changed, gone
 from .parts import Part
 from .state import State
 
-ORDER = (
-    "plugin_metadata",
+_FIRST = ("plugin_metadata", "ssls", "upstreams")
+ORDER = (*_FIRST, *(kind for kind in KINDS if kind not in _FIRST))
+"""Metadata and upstreams before plugins, which are made and set up with them; certificates before
+the upstreams that show them."""
+_REFERRERS = (
+    "routes",
+    "services",
     "upstreams",
-    *(kind for kind in KINDS if kind not in ("plugin_metadata", "upstreams")),
+    "consumers",
+    "credentials",
+    "global_rules",
+    "plugin_configs",
 )
-"""Metadata first: plugins are made with it; upstreams next: plugins are set up with them."""
-_REFERRERS = ("routes", "services", "consumers", "credentials", "global_rules", "plugin_configs")
 """Kinds whose documents can name others."""
-_REFERRED = ("services", "upstreams", "plugin_configs", "consumer_groups", "consumers")
+_REFERRED = ("services", "upstreams", "plugin_configs", "consumer_groups", "consumers", "ssls")
 _NOTHING: Mapping[str, JSON] = {}
 
 
@@ -93,7 +100,8 @@ class Tables:
         for kind in _REFERRERS:
             documents = self.resources.get(kind) or _NOTHING
             known = self.before.missing.get(kind, {})
-            ids = documents if lost else dict.fromkeys([*self.touched[kind], *known])
+            looked_at = (*self.touched[kind], *self.changed[kind], *known)
+            ids = documents if lost else dict.fromkeys(looked_at)
             by_id = {
                 id: tuple(errors)
                 for id in ids
@@ -109,14 +117,16 @@ class Tables:
         return found
 
     def _stale(self, kind: str) -> frozenset[str]:
-        """Return parts with plugins whose metadata or named upstream is another one now."""
+        """Return parts made with metadata, a named upstream or certificate that is another now."""
         metadata, upstreams = self.changed["plugin_metadata"], self.changed["upstreams"]
-        if not metadata and not upstreams:
+        ssls = self.changed["ssls"]
+        if not metadata and not upstreams and not ssls:
             return frozenset()
         return frozenset(
             id
             for id, part in self.before.table(kind).items()
-            if any(
+            if (ssls and certificate_id(part.model) in ssls)
+            or any(
                 name in metadata or not upstreams.isdisjoint(entry.uses)
                 for name, entry in part.plugins.entries.items()
             )

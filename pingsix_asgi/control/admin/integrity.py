@@ -80,11 +80,10 @@ class Integrity:
         conditions: list[Condition] = []
         present: dict[str, dict[str, JSON]] = {}
         for target, target_id in {(one.kind, one.id) for one in references(kind, id, document)}:
-            key = self._repository.key(target, target_id)
-            item = await self._repository.store.get(key)
-            if item is not None:
-                present.setdefault(target, {})[target_id] = {}
-                conditions.append(Created(key, item.created))
+            found = await self._repository.get(target, target_id)
+            if found is not None:
+                present.setdefault(target, {})[target_id] = found.document
+                conditions.append(Created(found.item.key, found.item.created))
         missing: list[ReferenceMissing] = check_references(present, kind, id, document)
         if missing and kind == "credentials":
             raise Refusal(404, {"error_msg": "consumer not found"})

@@ -71,5 +71,23 @@ def test_documents_of_any_shape_are_looked_through(document: JSON) -> None:
     assert references("routes", "1", document) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("upstreams", "tls.client_cert_id"),
+        ("routes", "upstream.tls.client_cert_id"),
+        ("services", "upstream.tls.client_cert_id"),
+    ],
+)
+def test_a_certificate_must_be_one_to_show_to_upstreams(kind: str, path: str) -> None:
+    upstream = {"tls": {"client_cert_id": 7}}
+    document = upstream if kind == "upstreams" else {"upstream": upstream}
+    assert references(kind, "1", document) == [Reference(path, "ssls", "7")]
+    assert check_references({"ssls": {"7": {"type": "client"}}}, kind, "1", document) == []
+    for ssls in ({"7": {}}, {"7": {"type": "server"}}, {"7": None}):
+        (error,) = check_references({"ssls": ssls}, kind, "1", document)
+        assert error.message == "failed to fetch ssl info by ssl id [7], wrong ssl type"
+
+
 def test_a_boolean_is_no_id() -> None:
     assert references("routes", "1", {"upstream_id": True}) == []
