@@ -106,6 +106,53 @@ def test_file_logger_writes_what_the_client_asked_for(gateway: Bench, tmp_path: 
     assert '"method":"GET"' in path.read_text()
 
 
+def test_file_logger_adds_fields_to_its_entry(gateway: Bench, tmp_path: Path) -> None:
+    path, port = tmp_path / "file.log", gateway.nodes["A"].server_port
+    extra = {"upstream_host": "$upstream_unresolved_host"}
+    gateway.put("plugin_metadata/file-logger", {"path": str(path), "log_format_extra": extra})
+    nodes = {f"localhost:{port}": 1}
+    upstream = {"type": "roundrobin", "nodes": nodes}
+    gateway.put("routes/1", {"uri": "/hello", "plugins": {"file-logger": {}}, "upstream": upstream})
+    gateway.settle()
+    gateway.send("GET", "/hello")
+    (entry,) = lines(path, 1)
+    assert (entry["upstream_host"], entry["upstream"]) == ("localhost", f"127.0.0.1:{port}")
+    assert entry["request"]["method"] == "GET"
+    routed(gateway, "file-logger", {"path": f"{path}-2", "log_format_extra": {"mine": "x"}})
+    gateway.send("GET", "/hello")
+    (entry,) = lines(Path(f"{path}-2"), 1)
+    assert entry["mine"] == "x"
+    assert "upstream_host" not in entry
+    form = {"log_format": {"said": "$resp_body"}, "log_format_extra": {"mine": "x"}}
+    routed(gateway, "file-logger", {"path": f"{path}-3", "include_resp_body": True, **form})
+    gateway.send("GET", "/hello")
+    assert lines(Path(f"{path}-3"), 1) == [{"said": "hello world\n", "route_id": "1"}]
+
+
+def test_a_nested_format_ends_at_its_fifth_level(gateway: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file.log"
+    form = {"a": {"b": {"c": {"d": {"e": {"f": "$host"}}}}}, "answer": {"status": "$status"}}
+    routed(gateway, "file-logger", {"path": str(path), "log_format": form})
+    gateway.send("GET", "/hello")
+    (entry,) = lines(path, 1)
+    assert entry == {
+        "a": {"b": {"c": {"d": {"e": {}}}}},
+        "answer": {"status": 200},
+        "route_id": "1",
+    }
+
+
+def test_bodies_are_logged_when_an_expression_holds(gateway: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file.log"
+    condition = {"include_resp_body": True, "include_resp_body_expr": [["arg_foo", "==", "bar"]]}
+    routed(gateway, "file-logger", {"path": str(path), **condition})
+    gateway.send("GET", "/hello?foo=bar")
+    gateway.send("GET", "/hello")
+    with_body, without = lines(path, 2)
+    assert with_body["response"]["body"] == "hello world\n"
+    assert "body" not in without["response"]
+
+
 @pytest.mark.parametrize("method", ["json", "new_line"])
 def test_http_logger(gateway: Bench, method: str) -> None:
     node = gateway.nodes["B"]
