@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-from typing import Annotated, Literal
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Annotated, Literal, TypeAlias
 
 import httpx2
 from pydantic import Field
@@ -21,12 +24,29 @@ logger = logging.getLogger("pingsix_asgi.plugins.forward_auth")
 
 _request_uri = getter("request_uri")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_KEPT = ("no-store", "no-cache", "private")
+_S_MAXAGE = re.compile(r"s-maxage\s*=\s*(\d{1,9})")
+_MAX_AGE = re.compile(r"max-age\s*=\s*(\d{1,9})")
+_MAX_DECISIONS = 4096
+
+Decision: TypeAlias = Response | RawHeaders
+"""A refusal, or the header lines for the upstream."""
+
+
+class Cache(PluginConf):
+    """Which decisions are remembered, by each process for itself, and for how long."""
+
+    key_headers: Annotated[list[str], Field(min_length=1)]
+    ttl: Annotated[int, Field(ge=1, le=3600)] = 5
+    include_method: bool = False
+    include_uri: bool = False
 
 
 class ForwardAuth(Plugin):
     """Send the request's headers to ``uri``; a status below 300 lets it pass.
 
-    Source: apisix/plugins/forward-auth.lua.
+    With ``cache`` a decision holds for all requests with the same key headers, from the same
+    client, to the same host. Source: apisix/plugins/forward-auth.lua.
     """
 
     name = "forward-auth"
@@ -49,6 +69,8 @@ class ForwardAuth(Plugin):
         """Milliseconds."""
         keepalive_pool: Annotated[int, Field(ge=1)] = 5
         max_req_body_size: Annotated[int, Field(ge=1)] = 67108864
+        cache: Cache | None = None
+        """The key headers have to cover everything the service decides by."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
@@ -60,30 +82,53 @@ class ForwardAuth(Plugin):
             for name, text in (conf.extra_headers or {}).items()
         ]
         self.needs_body = any(template.needs_body for _, template in self._extra)
+        key_headers = conf.cache.key_headers if conf.cache else ()
+        self._key_headers = [name.lower().encode() for name in key_headers]
+        self._decisions: OrderedDict[Hashable, tuple[float, Decision]] = OrderedDict()
 
     def setup(self, host: Host) -> None:
         conf = self._conf
         key = (self.name, conf.ssl_verify, conf.keepalive, conf.keepalive_timeout, conf.timeout)
         self._client = host.keep(key, self._make_client)
+        self._now = host.clock.monotonic
 
     async def access(self, ctx: Context) -> Reply:
         try:
             body = await self._body(ctx)
         except DownstreamError as error:
             return error_page(error.status)
-        try:
-            answer = await self._client.request(
-                self._conf.request_method, self._conf.uri, headers=self._headers(ctx), content=body
-            )
-        except httpx2.HTTPError as error:
-            logger.warning("authorization service failed: %s", error or type(error).__name__)
-            return None if self._conf.allow_degradation else error_page(self._conf.status_on_error)
-        if answer.status_code >= 300:
-            return self._refusal(answer)
-        for name in self._upstream_headers:
-            ctx.request.headers.remove(name)
-            for line in _lines(answer, name):
-                ctx.request.headers.append(*line)
+        cache = self._conf.cache
+        key = self._key(ctx, cache, body) if cache else None
+        decision = self._remembered(key) if cache else None
+        if decision is None:
+            try:
+                answer = await self._client.request(
+                    self._conf.request_method,
+                    self._conf.uri,
+                    headers=self._headers(ctx),
+                    content=body,
+                )
+            except httpx2.HTTPError as error:
+                logger.warning("authorization service failed: %s", error or type(error).__name__)
+                degraded = self._conf.allow_degradation
+                return None if degraded else error_page(self._conf.status_on_error)
+            decision = self._decide(answer)
+            if cache:
+                self._remember(key, decision, _seconds(answer, cache.ttl))
+        return self._apply(ctx, decision)
+
+    def _decide(self, answer: httpx2.Response) -> Decision:
+        if answer.status_code < 300:
+            return [line for name in self._upstream_headers for line in _lines(answer, name)]
+        lines = [line for name in self._client_headers for line in _lines(answer, name)]
+        return Response(answer.status_code, answer.content, lines)
+
+    def _apply(self, ctx: Context, decision: Decision) -> Reply:
+        if isinstance(decision, Response):
+            return decision
+        ctx.request.headers.remove(*self._upstream_headers)
+        for line in decision:
+            ctx.request.headers.append(*line)
         return None
 
     async def _body(self, ctx: Context) -> bytes | None:
@@ -111,9 +156,32 @@ class ForwardAuth(Plugin):
                 headers.setdefault(name, value)
         return headers
 
-    def _refusal(self, answer: httpx2.Response) -> Response:
-        headers = [line for name in self._client_headers for line in _lines(answer, name)]
-        return Response(answer.status_code, answer.content, headers)
+    def _key(self, ctx: Context, cache: Cache, body: bytes | None) -> Hashable:
+        """Tell requests apart: by what identifies the caller, and what the service always sees."""
+        request = ctx.request
+        return (
+            *map(request.headers.get, self._key_headers),
+            request.scheme,
+            request.host,
+            request.client[0],
+            request.method if cache.include_method else None,
+            _request_uri(ctx) if cache.include_uri else None,
+            hashlib.sha256(body).digest() if body else None,
+        )
+
+    def _remembered(self, key: Hashable) -> Decision | None:
+        until, decision = self._decisions.get(key, (0, None))
+        if decision is not None and until > self._now():
+            self._decisions.move_to_end(key)
+            return decision
+        return None
+
+    def _remember(self, key: Hashable, decision: Decision, seconds: int) -> None:
+        if seconds > 0:
+            self._decisions[key] = (self._now() + seconds, decision)
+            self._decisions.move_to_end(key)
+            if len(self._decisions) > _MAX_DECISIONS:
+                self._decisions.popitem(last=False)
 
     def _make_client(self) -> httpx2.AsyncClient:
         conf = self._conf
@@ -126,6 +194,17 @@ class ForwardAuth(Plugin):
                 keepalive_expiry=conf.keepalive_timeout / 1000,
             ),
         )
+
+
+def _seconds(answer: httpx2.Response, ttl: int) -> int:
+    """Return how long a decision may be kept: as a shared cache keeps it, ``ttl`` at most."""
+    if answer.status_code >= 500:
+        return 0
+    directives = answer.headers.get("cache-control", "").lower()
+    if any(directive in directives for directive in _NOT_KEPT):
+        return 0
+    age = _S_MAXAGE.search(directives) or _MAX_AGE.search(directives)
+    return min(ttl, int(age[1])) if age else ttl
 
 
 def _lines(answer: httpx2.Response, name: bytes) -> RawHeaders:
