@@ -60,11 +60,11 @@ class Connection(ResponseReader, asyncio.Protocol):
     # -- what the exchange asks for
 
     def send(
-        self, exchange: Exchange, head: bytes, is_head: bool, *, wants_upgrade: bool = False
+        self, exchange: Exchange, head: bytes, is_head: bool, wants_upgrade: bool = False
     ) -> None:
         """Begin an exchange by writing ``head`` and what is known of the body."""
         if self.requests or is_head or wants_upgrade:
-            self.expect(is_head=is_head, wants_upgrade=wants_upgrade)
+            self.expect(is_head, wants_upgrade)
         self.requests += 1
         self._size = 0
         self.exchange = exchange

@@ -17,6 +17,7 @@ from ..upstream.node import Node, Timeouts
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .ticker import Ticker
 
 logger = logging.getLogger("pingsix_asgi.proxy")
 
@@ -31,6 +32,7 @@ class Exchange:
         "_receive",
         "_seen",
         "_step",
+        "_ticker",
         "_watch",
         "asked",
         "body_read",
@@ -53,9 +55,8 @@ class Exchange:
         "watches_client",
     )
 
-    def __init__(
-        self, timeouts: Timeouts, receive: Receive, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, timeouts: Timeouts, receive: Receive, ticker: Ticker) -> None:
+        """Begin; ``end`` takes it away from the ticker again."""
         self.status = 0
         """The upstream's final status; 0 while there is none."""
         self.connect_s = 0.0
@@ -85,11 +86,12 @@ class Exchange:
         self.watches_client = True
         """Reading from a client that has nothing to say tells when it leaves."""
         self.upload: asyncio.Task[None] | None = None
-        self.loop = loop
+        self.loop = ticker.add(self)
         self._step = "read"
         self._pending = 0
         self._receive = receive
         self._seen = False
+        self._ticker = ticker
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -187,6 +189,7 @@ class Exchange:
 
     def end(self) -> None:
         """Stop what still runs on behalf of the exchange; close a connection that is left."""
+        self._ticker.busy.discard(self)
         if self._watch is not None:
             self._watch.cancel()
         if self.upload is not None:

@@ -25,7 +25,6 @@ from .retry import MAX_ATTEMPTS, may_repeat, was_stale
 
 if TYPE_CHECKING:
     from .pool import Pool
-    from .ticker import Ticker
 
 _STANDARD_PORTS: Final = {"http": 80, "grpc": 80, "https": 443, "grpcs": 443}
 
@@ -49,7 +48,7 @@ class Balanced(Protocol):
     def pick(self, ctx: Context, tried: Collection[Node] = ()) -> Node: ...
     def started(self, node: Node) -> None: ...
     def finished(
-        self, node: Node, *, status: int | None, error: UpstreamError | None, seconds: float
+        self, node: Node, status: int | None, error: UpstreamError | None, seconds: float
     ) -> None: ...
 
 
@@ -96,10 +95,7 @@ class Forward:
         if node.is_local or ctx.scope["type"] != "http":
             await self._call_otherwise(ctx, receive, send)
             return
-        ticker: Ticker = node.pool.ticker
-        loop = ticker.running_loop()
-        exchange = ctx.upstream = Exchange(self.timeouts, receive, loop)
-        ticker.add(exchange, loop)
+        exchange = ctx.upstream = Exchange(self.timeouts, receive, node.pool.ticker)
         try:
             connection = self._ask_at_once(ctx, exchange)
             failure: UpstreamError | None = None
@@ -126,7 +122,7 @@ class Forward:
         except OSError as failed:  # what servers raise from send (ASGI 2.4)
             raise ClientGone("client left while it got its answer") from failed
         finally:
-            self.end(exchange, ticker)
+            self.end(exchange)
         await self.call_local(ctx, receive, send)
 
     def _ask_at_once(self, ctx: Context, exchange: Exchange) -> Connection | None:
@@ -255,11 +251,10 @@ class Forward:
         if node is not None:
             exchange.asked = None
             seconds = exchange.response_s = monotonic() - exchange.started
-            self.upstream.finished(node, status=status, error=error, seconds=seconds)
+            self.upstream.finished(node, status, error, seconds)
 
-    def end(self, exchange: Exchange, ticker: Ticker) -> None:
+    def end(self, exchange: Exchange) -> None:
         """Give back what the exchange still holds, however it ended."""
-        ticker.busy.discard(exchange)
         if exchange.asked is not None:
             self._finished(exchange)
         exchange.end()
@@ -288,7 +283,7 @@ class Forward:
         exchange.asked = exchange.connection = None
         seconds = exchange.response_s = exchange.header_s
         node.pool.release(connection, exchange.started + seconds)
-        self.upstream.finished(node, status=connection.status, error=None, seconds=seconds)
+        self.upstream.finished(node, connection.status, None, seconds)
         return (
             {"type": "http.response.start", "status": connection.status, "headers": headers},
             {"type": "http.response.body", "body": body, "more_body": False},
@@ -325,9 +320,7 @@ class Forward:
         try:
             await self._local(ctx, receive, send)
         finally:
-            self.upstream.finished(
-                node, status=ctx.status or None, error=None, seconds=monotonic() - began
-            )
+            self.upstream.finished(node, ctx.status or None, None, monotonic() - began)
 
     def _host(self, node: Node) -> bytes:
         """Return the Host for ``node`` by pass_host. Source: APISIX set_upstream_host."""

@@ -107,7 +107,7 @@ class ResponseReader:
         """Body bytes that nobody has taken yet."""
         self.expect(is_head=False)
 
-    def expect(self, *, is_head: bool, wants_upgrade: bool = False) -> None:
+    def expect(self, is_head: bool, wants_upgrade: bool = False) -> None:
         """Begin to read the response to a request; ``is_head`` for HEAD, which has no body."""
         self._is_head = is_head
         self._wants_upgrade = wants_upgrade

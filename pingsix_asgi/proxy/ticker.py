@@ -41,30 +41,26 @@ class Ticker:
         """The loop it ticks on; None while nothing is under way."""
         self._last = 0.0
 
-    def running_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop of the caller.
+    def add(self, exchange: Ticking) -> asyncio.AbstractEventLoop:
+        """Let ``exchange`` tick until it is discarded from ``busy``; return the running loop.
 
         CPython 3.11 makes a system call each time it is asked for the running loop, a tenth of a
         simple request's CPU time; a gateway has one loop, so while this ticks, that is the one.
         """
         loop = self.loop
         if loop is None or loop.is_closed():
-            return asyncio.get_running_loop()
+            loop = self._start()
+        self.busy.add(exchange)
         return loop
 
-    def add(self, exchange: Ticking, loop: asyncio.AbstractEventLoop) -> None:
-        """Let ``exchange`` tick until it is discarded from ``busy``."""
-        if self.loop is not loop:
-            self._start(loop)
-        self.busy.add(exchange)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self.loop is not None and self._handle is not None:
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._handle is not None:
             self._handle.cancel()
             self.busy.clear()
-        self.loop = loop
+        loop = self.loop = asyncio.get_running_loop()
         self._last = self._clock()
         self._handle = loop.call_later(TICK_S, self._tick)
+        return loop
 
     def _tick(self) -> None:
         if not self.busy or self.loop is None:

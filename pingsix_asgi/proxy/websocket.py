@@ -54,11 +54,8 @@ async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -
     if (await receive())["type"] != "websocket.connect":
         return
     handshake = Handshake(forward.forwarding.head(ctx.request, ctx.scope), ctx.scope)
-    loop = asyncio.get_running_loop()
-    exchange = ctx.upstream = Exchange(forward.timeouts, receive, loop)
+    exchange = ctx.upstream = Exchange(forward.timeouts, receive, ctx.node.pool.ticker)
     exchange.watches_client = False
-    ticker = ctx.node.pool.ticker
-    ticker.add(exchange, loop)
     try:
         connection = await forward.ask(ctx, exchange, handshake)
         if connection is None:
@@ -75,7 +72,7 @@ async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -
         finally:
             forward.answered(exchange, error)
     finally:
-        forward.end(exchange, ticker)
+        forward.end(exchange)
 
 
 class Handshake(Outgoing):

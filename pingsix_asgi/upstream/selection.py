@@ -63,7 +63,8 @@ class Selection:
         self.nodes = [member.node for member in members]
         """The nodes that can be picked: at least one."""
         self._name, self._clock, self._health = name, clock, health
-        self._single = self.nodes[0] if len(self.nodes) == 1 and not drained else None
+        self.single = self.nodes[0] if len(self.nodes) == 1 and not drained else None
+        """The only node there is to pick."""
         self._groups = [(list(group), factory(group)) for group in _by_priority(members)]
         self._drained = [(list(group), factory(group)) for group in _by_priority(drained)]
         self._seen_health = -1
@@ -72,8 +73,8 @@ class Selection:
 
     def pick(self, ctx: Context, tried: Collection[Node]) -> Node:
         """Return the node for the next attempt. Raises NoNode when all usable ones were tried."""
-        if self._single is not None:
-            return self._single
+        if self.single is not None:
+            return self.single
         if self._seen_health != self._health.number:
             self._sort_out()
         for balancer in self._usable:

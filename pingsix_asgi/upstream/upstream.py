@@ -94,6 +94,7 @@ class Upstream:
             answers=self._roster.answers,
         )
         self._selection: Selection | None = None
+        self._single: Node | None = None
         self._held: dict[Endpoint, Node] = {}
         self._placed: list[tuple[Endpoint, int, int]] = []
         self._is_started = self._is_stopped = False
@@ -119,6 +120,8 @@ class Upstream:
 
         Raises NoUpstream when there is no node, NoNode when all usable ones were tried.
         """
+        if self._single is not None:
+            return self._single
         if self._selection is None:
             raise NoUpstream(f"upstream {self.name} has no node")
         return self._selection.pick(ctx, tried)
@@ -130,7 +133,7 @@ class Upstream:
             self._counted(node)
 
     def finished(
-        self, node: Node, *, status: int | None, error: UpstreamError | None, seconds: float
+        self, node: Node, status: int | None, error: UpstreamError | None, seconds: float
     ) -> None:
         """End what ``started`` began: with a ``status``, an ``error``, or neither (client left).
 
@@ -278,6 +281,7 @@ class Upstream:
             )
             if self.type == "least_conn":
                 self._counting[self] = self._selection
+        self._single = self._selection.single if self._selection else None
         further = len(self._selection.nodes) - 1 if self._selection else 0
         self.retries = further if self._retries is None else self._retries
 
