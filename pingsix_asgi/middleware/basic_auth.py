@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 from typing import Annotated, Self
@@ -14,9 +12,10 @@ from ..context import Context
 from ..http.response import Response, json_reply
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
 
-_SCHEME = re.compile(rb"basic\s+(\S+)", re.IGNORECASE)
+_SCHEME = re.compile(r"basic\s+(\S+)", re.IGNORECASE)
 
 
 class BasicAuth(Plugin):
@@ -93,12 +92,12 @@ class BasicAuth(Plugin):
 
 
 def _credentials(header: bytes) -> tuple[str, str] | None:
-    found = _SCHEME.search(header)
+    found = _SCHEME.search(header.decode("latin-1"))
     if found is None:
         return None
     try:
-        text = base64.b64decode(found[1], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        text = from_base64(found[1]).decode()
+    except ValueError:
         return None
     user, colon, password = text.partition(":")
     return (user, password) if colon else None

@@ -16,6 +16,7 @@ from ..errors import DownstreamError
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
 
 Algorithm: TypeAlias = Literal["hmac-sha1", "hmac-sha256", "hmac-sha512"]
@@ -106,7 +107,7 @@ class HmacAuth(Plugin):
         text = _signing_text(ctx, parameters["keyId"], names)
         digest = _DIGESTS[parameters["algorithm"]]
         wanted = hmac.new(found.conf.secret_key.encode(), text, digest).digest()
-        if not hmac.compare_digest(base64.b64encode(wanted), parameters["signature"].encode()):
+        if not hmac.compare_digest(wanted, _decoded(parameters["signature"])):
             raise _Invalid
         if self._conf.validate_request_body:
             await self._check_body(ctx)
@@ -154,6 +155,13 @@ def _parameters(header: bytes | None) -> dict[str, str]:
     if not all(parameters.get(name) for name in ("keyId", "signature", "algorithm")):
         raise _Invalid
     return parameters
+
+
+def _decoded(signature: str) -> bytes:
+    try:
+        return from_base64(signature)
+    except ValueError:
+        raise _Invalid from None
 
 
 def _signing_text(ctx: Context, key_id: str, names: list[str]) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -19,6 +17,7 @@ from ..http.response import Response, json_reply
 from ..model.fields import Unique, is_reference
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
 
 logger = logging.getLogger("pingsix_asgi.plugins.jwt_auth")
@@ -234,8 +233,8 @@ class _Verifier:
 
 def _decoded(secret: str) -> bytes:
     try:
-        return base64.b64decode(secret, validate=True)
-    except binascii.Error:
+        return from_base64(secret)
+    except ValueError:
         raise ValueError("base64_secret required but the secret is not in base64 format") from None
 
 
