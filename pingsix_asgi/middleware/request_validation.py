@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from typing import Annotated, Any, Self
+import re
+from collections.abc import Callable
+from itertools import combinations
+from typing import Annotated, Any, Final, Self
 from urllib.parse import unquote_plus
 
 from pydantic import Field, model_validator
@@ -16,17 +20,45 @@ from ..plugin.base import Plugin, PluginConf, Reply
 from ..types import JSON
 
 try:
-    from jsonschema import Draft202012Validator, validators
+    from jsonschema import Draft7Validator, FormatChecker, validators
     from jsonschema.exceptions import SchemaError as BadSchema
 except ImportError as error:  # pragma: no cover - the message is the behaviour
     raise ConfigError("request-validation needs the extra pingsix-asgi[validation]") from error
+
+
+_TABLE: Final = ["object", "array"]
+_EMAIL = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+\.[A-Za-z]{2,4}")
+_HOSTNAME = re.compile(r"[a-zA-Z0-9.-]+")
+_FORMATS = FormatChecker(formats=())
+
+
+@_FORMATS.checks("email")
+def _is_email(value: object) -> bool:
+    return not isinstance(value, str) or _EMAIL.fullmatch(value) is not None
+
+
+@_FORMATS.checks("hostname")
+def _is_hostname(value: object) -> bool:
+    return not isinstance(value, str) or _HOSTNAME.fullmatch(value) is not None
+
+
+@_FORMATS.checks("ipv4", raises=ValueError)
+def _is_ipv4(value: object) -> bool:
+    return not isinstance(value, str) or bool(ipaddress.IPv4Address(value))
+
+
+@_FORMATS.checks("ipv6", raises=ValueError)
+def _is_ipv6(value: object) -> bool:
+    return not isinstance(value, str) or bool(ipaddress.IPv6Address(value))
 
 
 class RequestValidation(Plugin):
     """Refuse what does not match, with the reason as plain text.
 
     A JSON body goes on as it was parsed and written again, so that the upstream cannot read it
-    otherwise than we did. Source: apisix/plugins/request-validation.lua.
+    otherwise than we did. A schema that does not name its draft is one of draft 7; of formats
+    email, hostname, ipv4 and ipv6 are checked.
+    Source: apisix/plugins/request-validation.lua, and api7/jsonschema for the reasons.
     """
 
     name = "request-validation"
@@ -94,12 +126,12 @@ def _validator(schema: dict[str, Any] | None, field: str) -> Any:
     if schema is None:
         return None
     portable = _portable(schema)
-    kind = validators.validator_for(portable, default=Draft202012Validator)
+    kind = validators.validator_for(portable, default=Draft7Validator)
     try:
         kind.check_schema(portable)
     except BadSchema as error:
         raise SchemaError(_what_is_bad(error), path=field) from None
-    return kind(portable)
+    return kind(portable, format_checker=_FORMATS)
 
 
 def _portable(schema: JSON) -> JSON:
@@ -108,10 +140,12 @@ def _portable(schema: JSON) -> JSON:
         return [_portable(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {name: _portable(value) for name, value in schema.items()}
+    # A wrong type is told before anything else, wherever the schema says it.
+    names = sorted(schema, key=lambda name: name != "type")
+    found = {name: _portable(schema[name]) for name in names}
     match found.get("type"):
         case "table":
-            found["type"] = ["object", "array"]
+            found["type"] = _TABLE
         case "function":
             del found["type"]
             return {"allOf": [found, {"not": {}}]}
@@ -127,11 +161,28 @@ def _what_is_bad(error: BadSchema) -> str:
     return str(error.message)
 
 
+class _Headers(dict[str, Any]):
+    """Header fields, found by any spelling of a name as nginx's are: ``X_Name`` or ``x-name``."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or super().__contains__(_field_name(str(name)))
+
+    def __missing__(self, name: str) -> Any:
+        key = _field_name(name)
+        if key == name:
+            raise KeyError(name)
+        return self[key]
+
+
+def _field_name(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
 def _header_document(ctx: Context) -> JSON:
     document: dict[str, Any] = {}
     for name, value in ctx.request.headers:
         _add(document, name.decode("latin-1"), value.decode("latin-1"))
-    return document
+    return _Headers(document)
 
 
 def _form(body: bytes) -> JSON:
@@ -157,28 +208,139 @@ def _problem(validator: Any, document: JSON) -> str | None:
     error: Any = next(validator.iter_errors(document), None)
     if error is None:
         return None
-    chain = "".join(
-        f"failed to validate item {part + 1}: "
-        if isinstance(part, int)
-        else f'property "{part}" validation failed: '
-        for part in error.absolute_path
+    if error.validator is None:  # the schema is ``false``
+        return "expect false always"
+    if error.validator == "oneOf":
+        return _where(error) + _one_of(validator, error)
+    return _where(error) + _WORDS.get(error.validator, _as_it_is)(error)
+
+
+def _where(error: Any) -> str:
+    """Say step by step in which part of the document, and of the schema, something is wrong."""
+    steps, at = iter(list(error.absolute_schema_path)[:-1]), iter(error.absolute_path)
+    chain = ""
+    for step in steps:
+        match step:
+            case "properties":
+                next(steps)
+                chain += f'property "{next(at)}" validation failed: '
+            case "patternProperties":
+                chain += f'failed to validate {next(at)} (matching "{next(steps)}"): '
+            case "additionalProperties":
+                chain += f"failed to validate additional property {next(at)}: "
+            case "items":
+                chain += f"failed to validate item {next(at) + 1}: "
+            case "additionalItems":
+                chain += f"failed to validate additional item {next(at) + 1}: "
+            case "allOf":
+                chain += f"allOf {next(steps) + 1} failed: "
+            case "dependencies":
+                chain += f'failed to validate dependent schema for "{next(steps)}": '
+    return chain
+
+
+def _one_of(validator: Any, error: Any) -> str:
+    matching = [
+        number
+        for number, schema in enumerate(error.validator_value, 1)
+        if validator.evolve(schema=schema).is_valid(error.instance)
+    ]
+    if not matching:
+        return "value should match only one schema, but matches none"
+    first, second, *_ = matching
+    both = f"matches both schemas {first} and {second}"
+    return f"value should match only one schema, but {both}"
+
+
+def _type(error: Any) -> str:
+    wanted = error.validator_value
+    if wanted == _TABLE:
+        wanted = "table"
+    elif isinstance(wanted, list):
+        wanted = f"one of {', '.join(wanted)}"
+    return f"wrong type: expected {wanted}, got {json_type(error.instance)}"
+
+
+def _required(error: Any) -> str:
+    missing = next(name for name in error.validator_value if name not in error.instance)
+    return f'property "{missing}" is required'
+
+
+def _dependencies(error: Any) -> str:
+    return next(
+        f'property "{needed}" is required when "{name}" is set'
+        for name, others in error.validator_value.items()
+        if name in error.instance and isinstance(others, list)
+        for needed in others
+        if needed not in error.instance
     )
-    if error.validator == "required":
-        missing = next(field for field in error.validator_value if field not in error.instance)
-        return f'{chain}property "{missing}" is required'
-    return f"{chain}{_WORDS.get(str(error.validator), lambda e: e.message)(error)}"
 
 
-_WORDS: dict[str, Any] = {
-    "type": lambda e: f"wrong type: expected {e.validator_value}, got {json_type(e.instance)}",
-    "enum": lambda e: "matches none of the enum values",
+def _additional(error: Any) -> str:
+    known, patterns = (error.schema.get(key, {}) for key in ("properties", "patternProperties"))
+    found = next(
+        name
+        for name in error.instance
+        if name not in known and not any(re.search(pattern, name) for pattern in patterns)
+    )
+    return f"additional properties forbidden, found {found}"
+
+
+def _unique(error: Any) -> str:
+    texts = [json.dumps(item, sort_keys=True) for item in error.instance]
+    pairs = combinations(range(1, len(texts) + 1), 2)
+    first, second = next((i, j) for i, j in pairs if texts[i - 1] == texts[j - 1])
+    return f"expected unique items but items {first} and {second} are equal"
+
+
+def _any_of(error: Any) -> str:
+    required = [
+        json.dumps(schema["required"], separators=(",", ":"))
+        for schema in error.validator_value
+        if isinstance(schema, dict) and "required" in schema
+    ]
+    return "object matches none of the required" + ": " * bool(required) + " or ".join(required)
+
+
+def _as_it_is(error: Any) -> str:
+    return str(error.message)
+
+
+def _compared(words: str) -> Callable[[Any], str]:
+    return lambda error: f"expected {error.instance} to be {words} {error.validator_value}"
+
+
+def _counted(words: str) -> Callable[[Any], str]:
+    return lambda error: f"expect {words.format(error.validator_value)}"
+
+
+def _long(words: str) -> Callable[[Any], str]:
+    return lambda e: f"string {words} {e.validator_value}, got {len(e.instance)}"
+
+
+_WORDS: Final[dict[str, Callable[[Any], str]]] = {
+    "type": _type,
+    "required": _required,
+    "dependencies": _dependencies,
+    "additionalProperties": _additional,
+    "additionalItems": lambda e: "found unexpected extra items in array",
+    "minProperties": _counted("object to have at least {} properties"),
+    "maxProperties": _counted("object to have at most {} properties"),
+    "minItems": _counted("array to have at least {} items"),
+    "maxItems": _counted("array to have at most {} items"),
+    "uniqueItems": _unique,
+    "contains": lambda e: "failed to check contains",
+    "minLength": _long("too short, expected at least"),
+    "maxLength": _long("too long, expected at most"),
     "pattern": lambda e: f'failed to match pattern "{e.validator_value}" with "{e.instance}"',
-    "minimum": lambda e: f"expected {e.instance} to be at least {e.validator_value}",
-    "maximum": lambda e: f"expected {e.instance} to be at most {e.validator_value}",
-    "minLength": lambda e: (
-        f"string too short, expected at least {e.validator_value}, got {len(e.instance)}"
-    ),
-    "maxLength": lambda e: (
-        f"string too long, expected at most {e.validator_value}, got {len(e.instance)}"
-    ),
+    "minimum": _compared("at least"),
+    "maximum": _compared("at most"),
+    "exclusiveMinimum": _compared("strictly greater than"),
+    "exclusiveMaximum": _compared("strictly smaller than"),
+    "multipleOf": _compared("a multiple of"),
+    "enum": lambda e: "matches none of the enum values",
+    "const": lambda e: "failed to check const value",
+    "anyOf": _any_of,
+    "not": lambda e: "value wasn't supposed to match schema",
+    "format": lambda e: f"expect valid {e.validator_value} address but got: {e.instance}",
 }

@@ -1,4 +1,4 @@
-"""api-breaker, request-validation, workflow, forward-auth."""
+"""api-breaker, workflow, forward-auth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.middleware.api_breaker import ApiBreaker
 from pingsix_asgi.middleware.forward_auth import ForwardAuth
 from pingsix_asgi.middleware.limit_count import LimitCount
-from pingsix_asgi.middleware.request_validation import RequestValidation
 from pingsix_asgi.middleware.workflow import Workflow
 from pingsix_asgi.plugin.base import Plugin
 from pingsix_asgi.shared.place import DIRECTORY_VARIABLE
@@ -106,80 +105,6 @@ async def test_of_two_content_types_of_a_breaker_the_last_one_is_sent() -> None:
     answer = await client.get("/x", {"x-status": "500"})
     sent = [line for line in answer.headers if line[0] in (b"content-type", b"x-a")]
     assert sorted(sent) == [(b"content-type", b"text/html"), (b"x-a", b"1"), (b"x-a", b"2")]
-
-
-BODY = {
-    "type": "object",
-    "required": ["title"],
-    "properties": {
-        "title": {"type": "string", "minLength": 2},
-        "kind": {"enum": ["a", "b"]},
-        "n": {"type": "integer", "minimum": 1},
-    },
-}
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        (b"{}", 'property "title" is required'),
-        (
-            b'{"title": 5}',
-            'property "title" validation failed: wrong type: expected string, got number',
-        ),
-        (
-            b'{"title": "x"}',
-            'property "title" validation failed: string too short, expected at least 2, got 1',
-        ),
-        (
-            b'{"title": "xx", "kind": "c"}',
-            'property "kind" validation failed: matches none of the enum values',
-        ),
-        (
-            b'{"title": "xx", "n": 0}',
-            'property "n" validation failed: expected 0 to be at least 1',
-        ),
-    ],
-)
-async def test_bodies_that_do_not_match_are_told_why(body: bytes, text: str) -> None:
-    client = Client(alone(RequestValidation, body_schema=BODY))
-    answer = await client.request("POST", "/", body=body)
-    assert (answer.status, answer.text) == (400, text)
-
-
-async def test_a_json_body_goes_on_as_it_was_understood() -> None:
-    app = EchoApp()
-    client = Client(alone(RequestValidation, app, body_schema=BODY))
-    body = b'{"title": "first", "title" :  "second"}'
-    headers = {"content-length": str(len(body))}
-    assert (await client.request("POST", "/", headers=headers, body=body)).status == 200
-    assert app.bodies == [b'{"title":"second"}']
-    assert app.header("content-length") == "18"
-
-
-async def test_forms_headers_and_limits() -> None:
-    form = {"content-type": "application/x-www-form-urlencoded"}
-    client = Client(alone(RequestValidation, body_schema=BODY, max_req_body_size=20))
-    assert (await client.request("POST", "/", headers=form, body=b"title=abc")).status == 200
-    assert (await client.request("POST", "/", headers=form, body=b"kind=a")).status == 400
-    assert (await client.request("POST", "/", body=b"x" * 21)).status == 400
-    assert (await client.request("POST", "/", body=b"not json")).status == 400
-    twice = [("content-type", "a/b"), ("content-type", "c/d")]
-    assert (await client.request("POST", "/", headers=twice, body=b'{"title":"ab"}')).status == 400
-    schema = {"required": ["x-a"], "properties": {"x-a": {"pattern": "^a+$"}}}
-    checked = Client(
-        alone(RequestValidation, header_schema=schema, rejected_code=422, rejected_msg="no")
-    )
-    answer = await checked.get("/", {"x-a": "b"})
-    assert (answer.status, answer.text) == (422, "no")
-    assert (await checked.get("/", {"x-a": "aa"})).status == 200
-
-
-def test_a_bad_schema_is_refused_by_field() -> None:
-    with pytest.raises(SchemaError, match="body_schema"):
-        alone(RequestValidation, body_schema={"type": "nothing"})
-    with pytest.raises(SchemaError, match="header_schema"):
-        alone(RequestValidation)
 
 
 async def test_rules_of_a_workflow_count_apart_and_keep_the_plugin_from_acting_again() -> None:
