@@ -39,6 +39,7 @@ _METHODS: Final = {
     for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
 _EXPECTS_A_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_BODILESS: Final = {name: line for name, line in _METHODS.items() if name not in _EXPECTS_A_BODY}
 _SCHEMES: Final = {"http": b"http", "https": b"https", "ws": b"http", "wss": b"https"}
 _PORTS: Final = {b"http": 80, b"https": 443}
 _NOT_IN_A_QUERY: Final = re.compile(rb"[\x00-\x20\x7f]")
@@ -139,6 +140,36 @@ class Forwarding:
 
     def __init__(self, is_trusted: Callable[[str], bool] | None = None) -> None:
         self._is_trusted = is_trusted
+
+    def plain(self, request: RequestParts, scope: Scope, host: bytes | None) -> bytes | None:
+        """Return the bytes of a head to which ``host`` (None: the client's) is all there is to add.
+
+        That is most requests without a body. None when there is something to decide: then ``head``
+        is the way, and tells what is wrong, too.
+        """
+        method = _BODILESS.get(request.method)
+        if method is None or request.query or scope.get("http_version", "1.1")[0] != "1":
+            return None
+        said = b""
+        parts = [method, request.target, b" HTTP/1.1\r\nhost: ", said]
+        for name, value in request.headers.raw:
+            prefix = _prefixes[name]
+            if prefix is not None:
+                parts += (prefix, value)
+            elif name == b"host" and not said:
+                said = value
+            elif name != b"connection" or value not in _PLAIN_CONNECTION:
+                return None
+        if not said:
+            return None
+        parts[3] = said if host is None else host
+        server = scope.get("server")
+        port = server[1] or 0 if server else 0
+        observed = _observed[request.client[0], request.scheme, request.host, said, port]
+        head = b"".join(parts)
+        if len(head) - len(head.translate(None, b"\0\r\n")) != len(parts) - 2:
+            return None
+        return head + observed + b"\r\n\r\n"
 
     def head(self, request: RequestParts, scope: Scope) -> Head:
         """Build the head of ``request``. Raises DownstreamError for what must not be passed on."""

@@ -15,7 +15,7 @@ from ..errors import ClientGone, ConnectError, NoNode, UpstreamError
 from ..http.forwarding import HOST_PART, TRAILERS, Forwarding, Head
 from ..http.framing import NO_BODY
 from ..http.response import Response
-from ..types import Message, Receive, Send
+from ..types import Receive, Send
 from ..upstream.node import Node, Timeouts
 from .connection import Connection
 from .exchange import Exchange
@@ -113,9 +113,12 @@ class Forward:
             else:
                 self.begin_answer(ctx, exchange, connection)
                 if connection.complete and exchange.body_read and not connection.trailers:
-                    start, rest = self._whole_answer(ctx, exchange, connection)
-                    await send(start)
-                    await send(rest)
+                    body = self._whole_body(ctx, exchange, connection)
+                    status, headers = connection.status, connection.headers
+                    await send(
+                        {"type": "http.response.start", "status": status, "headers": headers}
+                    )
+                    await send({"type": "http.response.body", "body": body, "more_body": False})
                 else:
                     await self._stream_answer(ctx, exchange, connection, send)
                 return
@@ -126,12 +129,12 @@ class Forward:
         await self.call_local(ctx, receive, send)
 
     def _ask_at_once(self, ctx: Context, exchange: Exchange) -> Connection | None:
-        """Send a request without body on a connection that is idle, if there is one."""
+        """Send a plain request without body on a connection that is idle, if there is one."""
         node: Node = ctx.node
-        head = self.forwarding.head(ctx.request, ctx.scope)
-        if head.length != NO_BODY or ctx.body:
+        host = None if self._passes_host else self._host(node)
+        encoded = None if ctx.body else self.forwarding.plain(ctx.request, ctx.scope, host)
+        if encoded is None:
             return None
-        encoded = self._encode(node, head, b"")
         connection: Connection | None = node.pool.take(exchange.loop)
         if connection is not None:
             self.upstream.started(node)
@@ -271,23 +274,17 @@ class Forward:
             shown = ", ".join(map(str, exchange.statuses)).encode()
             connection.headers.append((b"x-apisix-upstream-status", shown))
 
-    def _whole_answer(
-        self, ctx: Context, exchange: Exchange, connection: Connection
-    ) -> tuple[Message, Message]:
-        """Return the messages for an answer that is complete; its connection is free already."""
+    def _whole_body(self, ctx: Context, exchange: Exchange, connection: Connection) -> bytes:
+        """Return the body of an answer that is complete; its connection is free already."""
         node: Node = ctx.node
-        headers = connection.headers
         body = connection.take()
         if connection.trailers is not None or connection.until_close:
-            headers.append((b"content-length", b"%d" % len(body)))
+            connection.headers.append((b"content-length", b"%d" % len(body)))
         exchange.asked = exchange.connection = None
         seconds = exchange.response_s = exchange.header_s
         node.pool.release(connection, exchange.started + seconds)
         self.upstream.finished(node, connection.status, None, seconds)
-        return (
-            {"type": "http.response.start", "status": connection.status, "headers": headers},
-            {"type": "http.response.body", "body": body, "more_body": False},
-        )
+        return body
 
     async def _stream_answer(
         self, ctx: Context, exchange: Exchange, connection: Connection, send: Send

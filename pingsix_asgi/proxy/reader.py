@@ -148,14 +148,12 @@ class ResponseReader:
             self._is_first = False
             end = data.find(b"\r\n\r\n") + 4
             known = _known.get(data[:end])
-            if known is not None and len(data) - end == known.length:
-                self._recall(known, data, end)
-            else:
+            if known is None or not self._recall(known, data, end):
                 self._parse(data)
                 if self.complete and end <= _MAX_KNOWN_BYTES:
                     self._remember(data, end)
-            return
-        self._parse(data)
+        else:
+            self._parse(data)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -175,14 +173,21 @@ class ResponseReader:
                 if not self.complete:
                     self._find_framing()
 
-    def _recall(self, known: _Known, data: bytes, end: int) -> None:
-        """Read a whole response whose head is known; the parser never sees it."""
-        self.status, headers, self.server, self.keep_alive, length = known
+    def _recall(self, known: _Known, data: bytes, end: int) -> bool:
+        """Read a response whose head is known; the parser never sees it. False if not all is there.
+        """
+        status, headers, server, keep_alive, length = known
+        if len(data) - end != length:
+            return False
+        self.status = status
         self.headers = headers.copy()
+        self.server = server
+        self.keep_alive = keep_alive
         if length:
             self.pieces.append(data[end:])
         self._head_bytes = end
         self._is_framed = self.has_head = self.complete = self.ready = True
+        return True
 
     def _remember(self, data: bytes, end: int) -> None:
         """Keep a head, unless ``data`` holds more than it and the body that it announces."""

@@ -65,17 +65,14 @@ class Router:
         self._anywhere = Table()
         self._hosts: Hosts | None = None
         self._body_readers = 0
+        self.needs_body = False
+        """Some predicate reads the request body: read it, within a limit, before ``match``."""
         self._apply(entries, ())
 
     @property
     def entries(self) -> Mapping[str, RouteEntry]:
         """All entries by id."""
         return MappingProxyType({id: filed.entry for id, filed in self._filed.items()})
-
-    @property
-    def needs_body(self) -> bool:
-        """Some predicate reads the request body: read it, within a limit, before ``match``."""
-        return self._body_readers > 0
 
     def __len__(self) -> int:
         return len(self._filed)
@@ -123,6 +120,7 @@ class Router:
             self._add(draft, hosts, entry)
         if hosts.is_empty:
             self._hosts = None
+        self.needs_body = self._body_readers > 0
 
     def _add(self, draft: Draft, hosts: Hosts, entry: RouteEntry) -> None:
         test = combine(entry.remote_addrs, entry.predicate)

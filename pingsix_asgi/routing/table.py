@@ -103,8 +103,6 @@ class Folder:
 
     def find(self, ctx: Context, path: str, start: int) -> Match | None:
         """Try the keys, longest first; ``path`` begins with the folder, which ends at ``start``."""
-        if self.only is not None:
-            return _first(self.only, ctx, path, _NO_SEGMENTS)
         for length in self.lengths.descending:
             end = start + length
             bucket = self.buckets.get(path[start:end])
@@ -152,20 +150,19 @@ class Table:
         """Return the match of the first path whose conditions hold; sets ``ctx.params``."""
         leaves = self.exact.get(path)
         if leaves is not None:
-            method = ctx.request.method
-            for leaf in leaves:
-                if (leaf.methods is None or method in leaf.methods) and (
-                    leaf.test is None or leaf.test(ctx)
-                ):
-                    return leaf.match
-        if not self.folders:
-            return None
+            match = _first(leaves, ctx, path, _NO_SEGMENTS)
+            if match is not None:
+                return match
         folders = self.folders
         slash = path.rfind("/", 0, self.reach)
         while slash >= 0:
             folder = folders.get(path[: slash + 1])
             if folder is not None:
-                match = folder.find(ctx, path, slash + 1)
+                only = folder.only
+                if only is None:
+                    match = folder.find(ctx, path, slash + 1)
+                else:
+                    match = _first(only, ctx, path, _NO_SEGMENTS)
                 if match is not None:
                     return match
             slash = path.rfind("/", 0, slash)

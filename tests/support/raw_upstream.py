@@ -188,7 +188,7 @@ class ListedUpstream:
         node.active += 1
 
     def finished(
-        self, node: Node, *, status: int | None, error: UpstreamError | None, seconds: float
+        self, node: Node, status: int | None, error: UpstreamError | None, seconds: float
     ) -> None:
         assert node.active > 0
         assert seconds >= 0
