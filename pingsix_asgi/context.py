@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from asgiref.sync import markcoroutinefunction
 
 from .errors import ClientGone, DownstreamError
-from .http.headers import Headers
+from .http.headers import Headers, lower_case
 from .http.path import encode_path
-from .http.response import Response
+from .http.response import BODILESS, Response
+from .http.response_head import NO_RESPONSE, ResponseHead
 from .types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -112,24 +113,6 @@ class Request:
         self.target = encode_path(path)
 
 
-class ResponseHead:
-    """Status and headers of the response under way, for the response phases."""
-
-    __slots__ = ("from_upstream", "headers", "status")
-
-    def __init__(self, status: int, headers: Headers, from_upstream: bool) -> None:
-        self.status = status
-        self.headers = headers
-        self.from_upstream = from_upstream
-
-    def body_modified(self) -> None:
-        """Drop the headers that describe the body as it was; call it before changing the body."""
-        self.headers.remove(b"content-length", b"content-encoding", b"etag", b"last-modified")
-
-
-NO_RESPONSE = ResponseHead(0, Headers([]), from_upstream=False)
-
-
 class Context:
     """One request. Slots only; optional parts stay None until somebody needs them."""
 
@@ -223,12 +206,14 @@ class Context:
         """Answer with a complete reply, through the response phases like any other answer."""
         headers = [*reply.headers, *self.reply_headers]
         body = reply.body
-        if reply.status >= 200 and reply.status not in (204, 304):
+        if reply.status in BODILESS:
+            body = b""
+        elif reply.status >= 200:
             headers.append((b"content-length", b"%d" % len(body)))
         if self.is_websocket:
             await self._refuse_websocket(reply.status, headers, body)
             return
-        if self.request.method == "HEAD":
+        if self.scope["method"] == "HEAD":
             body = b""
         start = {"type": "http.response.start", "status": reply.status, "headers": headers}
         await self.send(start)
@@ -331,11 +316,13 @@ class Context:
         The hooks run now; what is left to await is the server's own send, without a frame of ours.
         """
         kind = message["type"]
+        if kind == "http.response.start":
+            return self._send_head(message, message["status"])
         if kind == "http.response.body":
-            if self.plan.body_filters:
+            if self.plan.body_filters or self.response.lost_body:
                 return self._send_filtered(message)
             self.bytes_sent += len(message.get("body", b""))
-        elif kind in ("http.response.start", "websocket.http.response.start"):
+        elif kind == "websocket.http.response.start":
             return self._send_head(message, message["status"])
         elif kind == "websocket.accept":
             return self._send_head(message, 101)
@@ -345,15 +332,18 @@ class Context:
 
     def _send_head(self, message: Message, status: int) -> Awaitable[None]:
         raw = message.get("headers", ())
-        headers = Headers(raw if type(raw) is list else list(raw))
-        self.response = head = ResponseHead(status, headers, self.upstream is not None)
+        if self.upstream is None or type(raw) is not list:
+            raw = lower_case(raw)  # not every app gives names as ASGI wants them
+        self.response = head = ResponseHead(status, Headers(raw), self.upstream is not None)
         for hook in self.plan.header_filter:
             try:
                 hook(self)
             except Exception:
                 logger.exception("header_filter of %r failed", hook)
         self.status = head.status
-        if head.headers.raw is raw and head.status == status:
+        if head.status != status:
+            head.change_from(status)
+        elif head.headers.raw is raw:
             return self.server_send(message)
         message = {**message, "headers": head.headers.raw}
         if "status" in message:
@@ -368,6 +358,8 @@ class Context:
                 chunk = hook(self, chunk, not more)
             except Exception:
                 logger.exception("body filter %r failed", hook)
+        if self.response.lost_body:
+            chunk = b""
         if chunk is sent:
             self.bytes_sent += len(chunk)
             return self.server_send(message)

@@ -16,9 +16,9 @@ class Headers:
 
     __slots__ = ("_owned", "raw")
 
-    def __init__(self, raw: RawHeaders, *, owned: bool = False) -> None:
+    def __init__(self, raw: RawHeaders) -> None:
         self.raw = raw
-        self._owned = owned
+        self._owned = False
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the first line called ``name``, or None."""
@@ -91,3 +91,14 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self.raw!r})"
+
+
+def lower_case(fields: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Return header lines as a list with lower-case names; the list given if it is one."""
+    if isinstance(fields, list):
+        for name, _ in fields:
+            if not name.islower():
+                break
+        else:
+            return fields
+    return [(name.lower(), value) for name, value in fields]
