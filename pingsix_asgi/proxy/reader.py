@@ -174,8 +174,7 @@ class ResponseReader:
                     self._find_framing()
 
     def _recall(self, known: _Known, data: bytes, end: int) -> bool:
-        """Read a response whose head is known; the parser never sees it. False if not all is there.
-        """
+        """Read a response whose head is known; the parser never sees it. False if not all is there."""
         status, headers, server, keep_alive, length = known
         if len(data) - end != length:
             return False
