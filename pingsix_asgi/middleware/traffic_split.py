@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 
 from ..context import Context, Target
 from ..errors import ReferenceMissing, SchemaError
@@ -14,6 +14,8 @@ from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.response import Response, text_reply
 from ..model.base import Plain
+from ..model.fields import ID
+from ..model.upstream import Upstream
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 
 
@@ -23,17 +25,23 @@ class Condition(PluginConf):
     vars: list[Any] | None = None
 
 
-def _without_slow_start(upstream: dict[str, Any]) -> dict[str, Any]:
-    if upstream.get("warm_up_conf") is not None:
+def _judged(document: Any, judge: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse a bad upstream where it stands; the host makes it of the document."""
+    if isinstance(document, dict) and document.get("warm_up_conf") is not None:
         raise Plain("warm_up_conf is not supported by the upstream of the traffic-split plugin")
-    return upstream
+    judge(document)
+    return document
+
+
+Inline: TypeAlias = Annotated[Upstream, WrapValidator(_judged), WithJsonSchema({"type": "object"})]
+"""The document of an upstream."""
 
 
 class WeightedUpstream(PluginConf):
     """A share: an upstream by id or inline; with neither, the route's own target."""
 
-    upstream_id: str | int | None = None
-    upstream: Annotated[dict[str, Any], AfterValidator(_without_slow_start)] | None = None
+    upstream_id: ID | None = None
+    upstream: Inline | None = None
     weight: Annotated[int, Field(ge=0)] = 1
 
 
@@ -125,7 +133,7 @@ class _Shares:
 def _share(host: Host, item: WeightedUpstream) -> _Share:
     if item.upstream_id is not None:
         try:
-            return _Share(host.target(str(item.upstream_id)), item.weight)
+            return _Share(host.target(item.upstream_id), item.weight)
         except ReferenceMissing:
             text = f"failed to fetch upstream info by upstream id: {item.upstream_id}"
             return _Share(None, item.weight, broken=text_reply(500, text))
