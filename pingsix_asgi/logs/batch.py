@@ -50,7 +50,6 @@ class Gauge:
 class BatchConf(PluginConf):
     """Batching options that logger plugins mix into their conf."""
 
-    name: str | None = None
     batch_max_size: Annotated[int, Field(ge=1)] = 1000
     inactive_timeout: Annotated[float, Field(ge=1)] = 5
     """Seconds without a new entry after which a batch is sent."""

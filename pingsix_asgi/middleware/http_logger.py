@@ -30,6 +30,8 @@ class HttpLogger(LoggerPlugin):
     encrypted = ("auth_header",)
 
     class Conf(LogConf, BatchConf):
+        name: str = "http logger"
+        """Of the batches, in logs and in the metric."""
         log_format: dict[str, JSON] | None = None
         uri: Annotated[str, Field(pattern=r"^https?://.+")]
         auth_header: str | None = None
@@ -45,7 +47,7 @@ class HttpLogger(LoggerPlugin):
         limit = (metadata.max_pending_entries if metadata else None) or MAX_PENDING
         key = (self.name, host.owner, self.conf.model_dump_json(), limit)
         self._batcher = host.keep(
-            key, lambda: _Collector(self.conf, f"{self.name} {host.owner}", limit)
+            key, lambda: _Collector(self.conf, f"{self.conf.name} {host.owner}", limit)
         )
 
     def entry(self, ctx: Context) -> Any:
@@ -57,7 +59,7 @@ class HttpLogger(LoggerPlugin):
     def emit(self, ctx: Context, entry: Any) -> None:
         if self._batcher.gauge is None:
             route, address = ctx.match.info.route_id, str(_server_addr(ctx) or "")
-            labels = (self.conf.name or "http logger", route, address)
+            labels = (self.conf.name, route, address)
             self._batcher.gauge = Gauge(self._keeper, labels)
         self._batcher.push(entry)
 
@@ -66,7 +68,7 @@ class _Collector(Batcher):
     """A batcher with the HTTP client it delivers by."""
 
     def __init__(self, conf: HttpLogger.Conf, label: str, max_pending: int) -> None:
-        super().__init__(conf.name or label, conf, self._post, max_pending)
+        super().__init__(label, conf, self._post, max_pending)
         self._options = conf
         self._client = httpx2.AsyncClient(
             timeout=conf.timeout, verify=conf.ssl_verify, trust_env=False
