@@ -31,11 +31,14 @@ _known_paths: dict[bytes, tuple[str, bytes]] = {}
 
 
 def read_path(scope: Scope) -> tuple[str, bytes]:
-    """Return the canonical path, decoded and encoded. Raises DownstreamError 400."""
+    """Return the canonical path, decoded and encoded.
+
+    Raises DownstreamError 400 for a bad one, and for one below ``root_path`` that leads out of it.
+    """
     raw = scope.get("raw_path")
     path: str = scope["path"]
     if not raw:
-        return canonical_path(encode_path(path))
+        return _within_root(canonical_path(encode_path(path)), scope)
     known = _known_paths.get(raw)
     if known is not None and known[0] == path:
         return known
@@ -45,7 +48,7 @@ def read_path(scope: Scope) -> tuple[str, bytes]:
         origin = _ABSOLUTE_FORM.match(raw)
         if origin is None:
             raise
-        return canonical_path(raw[origin.end() :] or b"/")
+        return _within_root(canonical_path(raw[origin.end() :] or b"/"), scope)
     if found[0] == path:
         if len(raw) <= _MAX_REMEMBERED_BYTES:
             if len(_known_paths) >= _PATHS_REMEMBERED:
@@ -53,11 +56,23 @@ def read_path(scope: Scope) -> tuple[str, bytes]:
             _known_paths[raw] = found
         return found
     if unquote(raw.decode("latin-1")) == path:
-        return found
+        return _within_root(found, scope)
     raw = raw.partition(b"?")[0]  # some test clients leave the query in
     if unquote(raw.decode("latin-1")) != path:
         raw = encode_path(path)
-    return canonical_path(raw)
+    return _within_root(canonical_path(raw), scope)
+
+
+def _within_root(found: tuple[str, bytes], scope: Scope) -> tuple[str, bytes]:
+    """Return a canonical path, unless only the path as sent lies below ``root_path``.
+
+    Apps take that prefix away only where it stands: a path that has left it would be matched here
+    with it and there without. One that is canonical as sent cannot leave, so it is not asked.
+    """
+    root = (scope.get("root_path") or "").rstrip("/") + "/"
+    if f"{scope['path']}/".startswith(root) and not f"{found[0]}/".startswith(root):
+        raise DownstreamError("request path leads out of the root path")
+    return found
 
 
 def read_host(headers: RawHeaders) -> str:

@@ -87,3 +87,39 @@ def test_the_raw_path_wins_whenever_the_server_decoded_it(tail: str) -> None:
     from pingsix_asgi.http.path import canonical_path
 
     assert found == canonical_path(raw)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/../admin",
+        "/api/x/../../admin",
+        "/api/./../admin",
+        "/api//../admin",
+        "/api/..",
+        "/api/../apiary",
+    ],
+)
+@pytest.mark.parametrize("root", ["/api", "/api/"])
+def test_a_path_that_leaves_the_root_path_is_refused(path: str, root: str) -> None:
+    scope = {"path": path, "root_path": root}
+    with pytest.raises(DownstreamError, match="root path") as caught:
+        read_path({**scope, "raw_path": path.replace(".", "%2e").encode()})
+    assert caught.value.status == 400
+    with pytest.raises(DownstreamError, match="root path"):
+        read_path(scope)
+
+
+@pytest.mark.parametrize(
+    ("path", "canonical"),
+    [
+        ("/api/a/../b", "/api/b"),
+        ("/api//b", "/api/b"),
+        ("/api", "/api"),
+        ("/api/.", "/api/"),
+        ("/x/../b", "/b"),
+    ],
+)
+def test_a_path_that_stays_below_the_root_path_is_read(path: str, canonical: str) -> None:
+    scope = {"path": path, "raw_path": path.encode(), "root_path": "/api"}
+    assert read_path(scope)[0] == canonical
