@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from asgiref.sync import markcoroutinefunction
 
-from .errors import ClientGone, DownstreamError
+from .errors import ClientGone, DownstreamError, RequestError
 from .http.headers import Headers, lower_case
 from .http.path import encode_path
 from .http.response import BODILESS, Response
@@ -356,6 +356,8 @@ class Context:
         for hook in self.plan.body_filters:
             try:
                 chunk = hook(self, chunk, not more)
+            except RequestError:  # it cannot go on: a part must not pass for the whole
+                raise
             except Exception:
                 logger.exception("body filter %r failed", hook)
         if self.response.lost_body:

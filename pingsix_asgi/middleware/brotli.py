@@ -61,12 +61,3 @@ class Brotli(Compression):
             return out
 
         return encode
-
-    def decoder(self) -> Encoder:
-        decompressor = self._library.Decompressor()
-
-        def decode(chunk: bytes, flush: bool, last: bool) -> bytes:
-            out: bytes = decompressor.process(chunk) if chunk else b""
-            return out
-
-        return decode

@@ -56,12 +56,3 @@ class Gzip(Compression):
             return out
 
         return encode
-
-    def decoder(self) -> Encoder:
-        decompressor = zlib.decompressobj(_GZIP)
-
-        def decode(chunk: bytes, flush: bool, last: bool) -> bytes:
-            out = decompressor.decompress(chunk) if chunk else b""
-            return out + decompressor.flush() if last else out
-
-        return decode

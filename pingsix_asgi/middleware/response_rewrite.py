@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ..context import Context
-from ..errors import SchemaError
+from ..errors import SchemaError, UpstreamProtocolError
 from ..expr.expression import compile_expression
 from ..expr.substitution import Substitution
-from ..http.encoding import decoder
+from ..http.encoding import decoding
 from ..model.base import parse
 from ..plugin.base import Phase, Plugin, PluginConf
 from ..plugin.body import has_body
@@ -47,7 +47,8 @@ class ResponseRewrite(Plugin):
     """Rewrite every response, the gateway's own included, or those for which ``vars`` holds.
 
     ``vars`` is evaluated when the response starts, so it may ask for ``status``. With ``filters``
-    the whole body is held, at most ``max_resp_body_size`` bytes of it, and decoded first.
+    the whole body is held, at most ``max_resp_body_size`` bytes of it, and decoded first; one that
+    is broken, or decodes to more than 100 times its size (4 MiB are free), aborts the response.
     Source: apisix/plugins/response-rewrite.lua. Differs: a body in an encoding that cannot be
     decoded is passed on unchanged.
     """
@@ -124,7 +125,7 @@ class ResponseRewrite(Plugin):
         held = _Held(coding)
         if not has_body(ctx):
             return
-        if held.decode is None:
+        if held.decoding is None:
             logger.error("filters may not work as expected, encoding %r is not known", coding)
             return
         head.body_modified()
@@ -132,15 +133,15 @@ class ResponseRewrite(Plugin):
 
     def _filtered(self, held: _Held) -> bytes:
         body = b"".join(held.chunks)
-        if not body or held.decode is None:
+        if not body or held.decoding is None:
             return body
         try:
-            text = held.decode(body, self._max_bytes).decode(
-                "latin-1"
-            )  # one character per byte, as patterns are
+            body = held.decoding.feed(body, self._max_bytes)
+            if max(held.size, len(body)) < self._max_bytes:  # else it is we who cut it off
+                held.decoding.finish()
         except ValueError as error:
-            logger.error("the response body cannot be decoded: %s", error)
-            return body
+            raise UpstreamProtocolError(f"the response cannot be decoded: {error}") from None
+        text = body.decode("latin-1")  # one character per byte, as patterns are
         for substitution, everywhere in self._filters:
             text = substitution.every(text) if everywhere else substitution.once(text)
         return text.encode("latin-1")
@@ -150,7 +151,7 @@ class _Held:
     """The body under way of one response."""
 
     def __init__(self, coding: bytes | None) -> None:
-        self.decode = decoder(coding)
+        self.decoding = decoding(coding)
         self.chunks: list[bytes] = []
         self.size = 0
 

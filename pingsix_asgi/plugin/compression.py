@@ -7,12 +7,14 @@ The headers are decided and the bytes made after every other plugin had its turn
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from functools import partial
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..context import Context
-from ..http.encoding import accepts, weaken
+from ..errors import UpstreamProtocolError
+from ..http.encoding import Decoding, accepts, decoding, weaken
 from ..http.headers import Headers
 from ..types import JSON
 from .base import Plugin, PluginConf
@@ -30,6 +32,9 @@ Types: TypeAlias = Annotated[list[str] | Literal["*"], BeforeValidator(_list_or_
 Encoder: TypeAlias = Callable[[bytes, bool, bool], bytes]
 """Gives the bytes to send for (chunk, flush, last)."""
 
+MAX_PIECE_BYTES: Final = 64 * 1024 * 1024
+"""What one piece of a body may decode to: so much is in memory at once."""
+
 
 def _version(number: float) -> float:
     if number not in (1.0, 1.1):
@@ -40,14 +45,16 @@ def _version(number: float) -> float:
 class CompressionConf(PluginConf):
     """Which responses are compressed."""
 
-    types: Annotated[Types, Field(default_factory=lambda: ["text/html"])]
+    types: Types = Field(default=["text/html"])
     min_length: Annotated[int, Field(ge=1)] = 20
     """Bytes; a response without Content-Length is always long enough."""
     http_version: Annotated[float, AfterValidator(_version)] = 1.1
     """The lowest HTTP version of a request whose response is compressed."""
     vary: bool = False
     decompression: bool = False
-    """Decode what the target compressed for a client that does not accept it."""
+    """Decode what the target compressed for a client that does not accept it. The response is
+    aborted when its body is broken, or grows to more than 100 times its size (4 MiB are free).
+    """
 
 
 class Compression(Plugin):
@@ -67,10 +74,6 @@ class Compression(Plugin):
 
     def encoder(self) -> Encoder:
         """Start to compress one body."""
-        raise NotImplementedError
-
-    def decoder(self) -> Encoder:
-        """Start to decompress one body."""
         raise NotImplementedError
 
     def delayed_header_filter(self, ctx: Context) -> None:
@@ -122,11 +125,14 @@ class Compression(Plugin):
         accepted = ctx.request.headers.combined(b"accept-encoding")
         if accepts(accepted, self.coding) or not has_body(ctx) or ctx.response.status == 206:
             return
+        body = decoding(coding)
+        if body is None:
+            return
         headers = ctx.response.headers
         headers.remove(b"content-encoding")
         self._replace_body(headers)
         headers.add_vary(b"Accept-Encoding")
-        ctx.note(self, (self.decoder(), True))
+        ctx.note(self, (partial(_decode, body), True))
 
     @staticmethod
     def _replace_body(headers: Headers) -> None:
@@ -138,3 +144,16 @@ class Compression(Plugin):
             headers.remove(b"etag")
             if weak is not None:
                 headers.append(b"etag", weak)
+
+
+def _decode(body: Decoding, chunk: bytes, flush: bool, last: bool) -> bytes:
+    """Decode a piece of a body. Raises UpstreamProtocolError when that cannot be done."""
+    try:
+        out = body.feed(chunk, MAX_PIECE_BYTES + 1)
+        if len(out) > MAX_PIECE_BYTES:
+            raise ValueError(f"a piece of it decodes to more than {MAX_PIECE_BYTES} bytes")
+        if last:
+            body.finish()
+    except ValueError as error:
+        raise UpstreamProtocolError(f"the response cannot be decoded: {error}") from None
+    return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import brotli
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.errors import SchemaError, UpstreamProtocolError
+from pingsix_asgi.http.encoding import MAX_RATIO
 from pingsix_asgi.middleware.brotli import Brotli
 from pingsix_asgi.middleware.echo import Echo
 from pingsix_asgi.middleware.gzip import Gzip
 from pingsix_asgi.middleware.response_rewrite import ResponseRewrite
+from pingsix_asgi.plugin.compression import MAX_PIECE_BYTES
 from pingsix_asgi.testing import Answer, Client, EchoApp, alone, together
 
 PAGE = b"<p>hello</p>" * 50
@@ -164,6 +167,48 @@ async def test_decompression_for_clients_that_cannot(plugin: Any, coding: str, b
     assert (answer.header("vary"), answer.header("etag")) == ("Accept-Encoding", 'W/"x"')
     assert (await client.get("/", {"accept-encoding": coding})).body == body
     assert (await Client(alone(plugin, sent)).get()).body == body
+
+
+async def decompressed(plugin: Any, coding: str, chunks: list[bytes]) -> bytes:
+    sent = EchoApp(chunks, headers={**HTML, "content-encoding": coding})
+    return (await Client(alone(plugin, sent, decompression=True)).get()).body
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_every_member_of_a_gzip_body_is_decompressed(size: int) -> None:
+    body = gzip.compress(b"one, ") + bytes(3) + gzip.compress(b"two") + gzip.compress(b"") + b"\0"
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    assert await decompressed(Gzip, "gzip", chunks) == b"one, two"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "coding", "body", "reason"),
+    [
+        (Gzip, "gzip", gzip.compress(PAGE)[:-5], "ends too early"),
+        (Gzip, "gzip", b"\x1f\x8b\x08\0garbage garbage garbage", "Error -3"),
+        (Gzip, "gzip", gzip.compress(PAGE) + b"more", "Error -3"),
+        (Brotli, "br", brotli.compress(PAGE)[:-1], "ends too early"),
+        (Brotli, "br", b"garbage garbage", "decoder failed"),
+        (Gzip, "gzip", gzip.compress(bytes(32 << 20)), "more than 100 times"),
+        (Brotli, "br", brotli.compress(bytes(32 << 20)), "more than 100 times"),
+    ],
+)
+async def test_what_cannot_be_decompressed_aborts_the_response(
+    plugin: Any, coding: str, body: bytes, reason: str
+) -> None:
+    with pytest.raises(UpstreamProtocolError, match=reason):
+        await decompressed(plugin, coding, [body[:10], body[10:]])
+
+
+async def test_a_piece_that_decompresses_to_too_much_aborts_the_response() -> None:
+    size = 70_000
+    random = Random(1)
+    body = gzip.compress(b"".join(random.randbytes(10) + bytes(1014) for _ in range(size)))
+    assert len(body) * MAX_RATIO > 1024 * size > MAX_PIECE_BYTES
+    with pytest.raises(UpstreamProtocolError, match="a piece of it"):
+        await decompressed(Gzip, "gzip", [body])
+    half = len(body) // 2
+    assert len(await decompressed(Gzip, "gzip", [body[:half], body[half:]])) == 1024 * size
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import zlib
 from typing import Any
 
 import brotli
 import pytest
 
-from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.errors import SchemaError, UpstreamProtocolError
 from pingsix_asgi.middleware.key_auth import KeyAuth
 from pingsix_asgi.middleware.response_rewrite import ResponseRewrite
 from pingsix_asgi.testing import Client, EchoApp, alone, together
@@ -98,10 +99,18 @@ async def test_filters(filters: Any, chunks: list[bytes], expected: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("coding", "encode"), [("gzip", gzip.compress), ("br", brotli.compress)], ids=["gzip", "br"]
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(b"hello")),
+        ("gzip", gzip.compress(b"he") + gzip.compress(b"llo")),
+        ("br", brotli.compress(b"hello")),
+        ("deflate", zlib.compress(b"hello")),
+        ("deflate", zlib.compress(b"hello", wbits=-15)),
+    ],
+    ids=["gzip", "two members", "br", "deflate", "raw deflate"],
 )
-async def test_filters_decode_first(coding: str, encode: Any) -> None:
-    sent = EchoApp(encode(b"hello"), headers={"content-encoding": coding})
+async def test_filters_decode_first(coding: str, body: bytes) -> None:
+    sent = EchoApp(body, headers={"content-encoding": coding})
     options = {"filters": [{"regex": "hello", "replace": "bye"}]}
     answer = await Client(alone(ResponseRewrite, sent, **options)).get()
     assert (answer.text, answer.header("content-encoding")) == ("bye", None)
@@ -113,6 +122,22 @@ async def test_an_unknown_encoding_passes_unchanged() -> None:
     answer = await Client(alone(ResponseRewrite, sent, **options)).get()
     assert (answer.text, answer.header("content-encoding")) == ("hello", "zstd")
     assert answer.header("content-length") == "5"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(b"hello")[:-1],
+        b"hello",
+        gzip.compress(b"a" * 10_000_000),
+    ],
+    ids=["too short", "not gzip", "a bomb"],
+)
+async def test_what_cannot_be_decoded_aborts_the_response(body: bytes) -> None:
+    sent = EchoApp(body, headers={"content-encoding": "gzip"})
+    options = {"filters": [{"regex": "hello", "replace": "bye"}]}
+    with pytest.raises(UpstreamProtocolError, match="cannot be decoded"):
+        await Client(alone(ResponseRewrite, sent, **options)).get()
 
 
 async def test_filters_hold_and_decode_no_more_than_their_limit() -> None:
