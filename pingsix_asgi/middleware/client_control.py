@@ -36,9 +36,16 @@ class ClientControl(Plugin):
         declared = ctx.request.headers.get(b"content-length")
         if declared is not None:
             return error_page(413) if declared.isdigit() and int(declared) > limit else None
-        if ctx.request.method not in ("GET", "HEAD") or b"transfer-encoding" in ctx.request.headers:
+        if _may_have_body(ctx):
             _count_body(ctx, limit)
         return None
+
+
+def _may_have_body(ctx: Context) -> bool:
+    """Tell whether a request without a length may have a body; HTTP/2 has no other sign of one."""
+    if ctx.request.method not in ("GET", "HEAD") or b"transfer-encoding" in ctx.request.headers:
+        return True
+    return not ctx.scope.get("http_version", "").startswith("1")
 
 
 def _count_body(ctx: Context, limit: int) -> None:

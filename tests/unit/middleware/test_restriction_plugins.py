@@ -146,6 +146,13 @@ async def test_client_control_declared_and_streamed_lengths() -> None:
     assert (await unlimited.request("POST", "/", headers=sized, body=b"123456")).status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+async def test_client_control_counts_what_http_2_does_not_declare(method: str) -> None:
+    client = Client(alone(ClientControl, max_body_size=5), http_version="2")
+    assert (await client.request(method, "/", body=[b"123", b"45"])).status == 200
+    assert (await client.request(method, "/", body=[b"123", b"456"])).status == 413
+
+
 @pytest.mark.parametrize(
     ("options", "target", "headers", "seen"),
     [
