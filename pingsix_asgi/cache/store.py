@@ -40,6 +40,9 @@ class Bounds:
 MAX_VARIANTS = 64
 """Stored variants of one key; the oldest goes first."""
 
+_PAIR, _ENTRY = 130, 600
+"""Bytes of memory a pair of strings and an entry take beside their content."""
+
 _ANY_CASE = frozenset(("accept-charset", "accept-encoding", "accept-language"))
 """Request headers in whose values case says nothing."""
 
@@ -86,35 +89,40 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """Least recently used entries of one process, up to ``max_bytes`` of bodies and headers."""
+    """Least recently used entries of one process, up to ``max_bytes`` of all they hold.
+
+    Keys may be long, and clients choose them: they are kept as digests.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.flights = Flights()
         self._max_bytes = max_bytes
         self._used = 0
-        self._variants: OrderedDict[str, list[Entry]] = OrderedDict()
+        self._variants: OrderedDict[bytes, list[Entry]] = OrderedDict()
 
     async def find(self, key: str, request: Headers) -> Entry | None:
-        variants = self._variants.get(key)
+        name = _digest(key).digest()
+        variants = self._variants.get(name)
         if variants is None:
             return None
-        self._variants.move_to_end(key)
+        self._variants.move_to_end(name)
         return next((entry for entry in variants if entry.matches(request)), None)
 
     async def save(self, key: str, entry: Entry) -> None:
         if _size(entry) > self._max_bytes:
             return
-        kept = _with(entry, self._take(key))
-        self._variants[key] = kept
+        name = _digest(key).digest()
+        kept = _with(entry, self._take(name))
+        self._variants[name] = kept
         self._used += sum(map(_size, kept))
         while self._used > self._max_bytes and self._variants:
             self._take(next(iter(self._variants)))
 
     async def purge(self, key: str) -> bool:
-        return bool(self._take(key))
+        return bool(self._take(_digest(key).digest()))
 
-    def _take(self, key: str) -> list[Entry]:
-        variants = self._variants.pop(key, [])
+    def _take(self, name: bytes) -> list[Entry]:
+        variants = self._variants.pop(name, [])
         self._used -= sum(map(_size, variants))
         return variants
 
@@ -147,7 +155,7 @@ class DiskStore:
         return True
 
     def _path(self, key: str) -> Path:
-        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        name = _digest(key).hexdigest()
         return self._directory / name[:2] / name[2:]
 
     def _find(self, path: Path, request: Headers) -> Entry | None:
@@ -243,8 +251,14 @@ def _with(entry: Entry, others: list[Entry]) -> list[Entry]:
     return [entry, *(other for other in others if other.vary != entry.vary)][:MAX_VARIANTS]
 
 
+def _digest(key: str) -> hashlib._Hash:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape"))
+
+
 def _size(entry: Entry) -> int:
-    return len(entry.body) + sum(len(name) + len(value) for name, value in entry.headers) + 200
+    """Return what an entry takes in memory, near enough."""
+    pairs = (*entry.headers, *entry.vary)
+    return len(entry.body) + sum(len(name) + len(value) + _PAIR for name, value in pairs) + _ENTRY
 
 
 def _serialized(entry: Entry) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,23 @@ async def test_what_is_too_large_pushes_nothing_else_out() -> None:
     await store.save("other", entry(bytes(1000)))
     assert await store.find("k", Headers([])) is not None
     assert await store.find("other", Headers([])) is None
+
+
+@pytest.mark.parametrize("long", ["key", "vary", "headers"])
+async def test_all_that_is_kept_in_memory_counts(long: str) -> None:
+    store = MemoryStore(1_000_000)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(200):
+            text = str(number) * 10_000
+            kept = entry(b"body", text if long == "vary" else "")
+            if long == "headers":
+                kept.headers = [(b"%d" % part, b"%d" % number) for part in range(200)]
+            await store.save(text if long == "key" else str(number), kept)
+        assert tracemalloc.get_traced_memory()[0] - before < 1_100_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_files_that_cannot_be_read_are_misses(tmp_path: Path) -> None:
