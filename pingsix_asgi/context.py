@@ -14,7 +14,7 @@ from asgiref.sync import markcoroutinefunction
 
 from .errors import ClientGone, DownstreamError, RequestError
 from .http.headers import Headers, lower_case
-from .http.path import encode_path
+from .http.request import Request as Request
 from .http.response import BODILESS, Response
 from .http.response_head import NO_RESPONSE, ResponseHead
 from .types import Message, Receive, Scope, Send
@@ -29,9 +29,6 @@ CONTEXT_KEY = "pingsix.context"
 
 _BODY_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 """Extensions by which an app sends a body that no body filter would see."""
-
-
-NO_CLIENT = ("", 0)
 
 PRELOAD_BYTES: Final = 67_108_864
 """Largest request body read for variables. Source: APISIX's max_post_args_readable_size."""
@@ -85,32 +82,6 @@ class Match(Protocol):
 
     def plan_for(self, consumer: Consumer) -> Plan:
         """Return the plan with the consumer's and its group's plugins merged in (cached)."""
-
-
-class Request:
-    """The request as plugins see and edit it; the server's scope is never changed.
-
-    ``path`` is canonical: percent-decoded, no empty, "." or ".." segment (see http/path.py).
-    ``target`` is the same path percent-encoded, as it goes upstream; who sets one sets both
-    (``rewrite_path``). ``query`` is raw, without "?". ``host`` is lower-case, without port.
-    """
-
-    __slots__ = ("client", "headers", "host", "method", "path", "query", "scheme", "target")
-
-    def __init__(self, scope: Scope, path: str, target: bytes, host: str) -> None:
-        self.method: str = scope.get("method", "GET")
-        self.path = path
-        self.target = target
-        self.query: bytes = scope.get("query_string", b"")
-        self.headers = Headers(scope["headers"])
-        self.scheme: str = scope.get("scheme", "http")
-        self.host = host
-        self.client: tuple[str, int] = scope.get("client") or NO_CLIENT
-
-    def rewrite_path(self, path: str) -> None:
-        """Set a new decoded path, and ``target`` with it."""
-        self.path = path
-        self.target = encode_path(path)
 
 
 class Context:
@@ -208,7 +179,7 @@ class Context:
         body = reply.body
         if reply.status in BODILESS:
             body = b""
-        elif reply.status >= 200:
+        else:
             headers.append((b"content-length", b"%d" % len(body)))
         if self.is_websocket:
             await self._refuse_websocket(reply.status, headers, body)
@@ -328,13 +299,16 @@ class Context:
             return self._send_head(message, 101)
         elif kind == "websocket.close" and not self.status:
             self.status = 403
+        elif kind in _BODY_BYPASSES and self.response.lost_body:
+            message = {"type": "http.response.body"}
         return self.server_send(message)
 
     def _send_head(self, message: Message, status: int) -> Awaitable[None]:
         raw = message.get("headers", ())
-        if self.upstream is None or type(raw) is not list:
+        by_node = self.upstream is not None and self.upstream.node != ""
+        if not by_node or self.plan.middleware is not None or type(raw) is not list:
             raw = lower_case(raw)  # not every app gives names as ASGI wants them
-        self.response = head = ResponseHead(status, Headers(raw), self.upstream is not None)
+        self.response = head = ResponseHead(status, Headers(raw), by_node)
         for hook in self.plan.header_filter:
             try:
                 hook(self)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..context import Context
-from ..http.headers import Headers
+from ..http.headers import Headers, lower_case
 from ..http.response import Response
 from ..types import Message, Send
 from .answer import answer, not_modified, unchanged
@@ -89,7 +89,7 @@ class Fetch:
         return True
 
     async def _start(self, message: Message) -> None:
-        status, headers = message["status"], Headers(list(message.get("headers", ())))
+        status, headers = message["status"], Headers(lower_case(message.get("headers", ())))
         self.status, self.headers = status, headers
         lookup = self._lookup
         if status == 304 and lookup.stale is not None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from ..types import JSON, RawHeaders
 
-BODILESS = frozenset({204, 304})
+BODILESS = frozenset({*range(100, 200), 204, 304})
 """Statuses of responses that end with their head (RFC 9112 §6.3)."""
 TEXT_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 TEXT_HTML = (b"content-type", b"text/html; charset=utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from pingsix_asgi import PingSIX
+from pingsix_asgi.adapters import from_middleware
+from pingsix_asgi.types import ASGIApp, Message, Receive, Scope, Send
+from support.raw_upstream import answering, raw_upstream
 from support.servers import serving
+from support.wrapped import django_app
+
+DJANGO: dict[str, Any] = {"lifespan": "off", "reset_contextvars": True}
 
 
 def route(plugins: Any, uri: str = "/*", **fields: Any) -> dict[str, Any]:
@@ -52,3 +59,90 @@ async def test_no_way_around_a_route_leads_through_the_root_path(mounted: bool) 
         ):
             answer = await fetch(served.port, prefix + path)
             assert answer.split()[1] == status, path
+
+
+@pytest.mark.parametrize(
+    "plugins",
+    [
+        {"cache": {"ttl": 60}},
+        {
+            "proxy-cache": {
+                "cache_zone": "memory_cache",
+                "cache_strategy": "memory",
+                "cache_control": True,
+            }
+        },
+    ],
+    ids=["cache", "proxy-cache"],
+)
+async def test_what_django_calls_private_is_never_cached(plugins: Any) -> None:
+    async with serving(PingSIX(django_app(), config=route(plugins)), **DJANGO) as served:
+        answers = [await fetch(served.port, "/private") for _ in "ab"]
+    visits = [re.findall(rb"visit [0-9]+", answer) for answer in answers]
+    assert len(visits[0]) == len(visits[1]) == 1
+    assert visits[0] != visits[1]
+
+
+async def test_bodies_of_django_are_framed_anew_when_they_change() -> None:
+    app = PingSIX(django_app(), config=route({"response-rewrite": {"body": "short"}}))
+    async with serving(app, **DJANGO) as served:
+        answer = await fetch(served.port, "/page")
+    assert b"content-length" not in answer.lower()
+    assert answer.endswith(b"5\r\nshort\r\n0\r\n\r\n")
+
+
+async def test_what_django_says_is_compressed() -> None:
+    async with serving(PingSIX(django_app(), config=route({"gzip": {}})), **DJANGO) as served:
+        answer = (await fetch(served.port, "/page", "accept-encoding: gzip")).lower()
+    assert b"content-encoding: gzip\r\n" in answer
+    assert b"content-length" not in answer
+
+
+class Titled:
+    """An ASGI middleware that writes names as HTTP/1.1 servers of old do."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def titled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                lines = [(name.title(), value) for name, value in message["headers"]]
+                message = {**message, "headers": lines}
+            await send(message)
+
+        await self.app(scope, receive, titled)
+
+
+async def test_names_that_a_middleware_wrote_are_found_by_plugins() -> None:
+    plugins = {"titled": {}, "response-rewrite": {"body": "short"}}
+    titled = from_middleware("titled", Titled)
+    answers = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\nx-a: 1\r\n\r\n" + b"x" * 100)
+    async with raw_upstream(answers) as node:
+        config = route(plugins, upstream={"nodes": {f"127.0.0.1:{node.port}": 1}})
+        async with serving(PingSIX(config=config, plugins=[titled])) as served:
+            answer = await fetch(served.port, "/")
+    assert b"x-a: 1\r\n" in answer
+    assert b"content-length" not in answer.lower()
+    assert answer.endswith(b"5\r\nshort\r\n0\r\n\r\n")
+
+
+async def test_the_app_that_stands_in_for_a_node_is_no_node() -> None:
+    plugins = {
+        "response-rewrite": {"body": "short", "headers": {"set": {"X-A": "$upstream_http_x_b"}}}
+    }
+    upstream = {"nodes": {"127.0.0.1:1": 1, "@app:1": 1}, "type": "roundrobin"}
+    config = route(plugins, upstream=upstream)
+    async with serving(PingSIX(Titled(shop), config=config), lifespan="off") as served:
+        for _ in "ab":
+            answer = await fetch(served.port, "/")
+            assert answer.endswith(b"5\r\nshort\r\n0\r\n\r\n")
+            assert b"content-length" not in answer.lower()
+            assert b"x-b: 1" in answer
+            assert b"x-a: 1" not in answer
+
+
+async def shop(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", b"10"), (b"x-b", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"0123456789"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from itertools import count
 from typing import Any
 
 import django
@@ -18,7 +19,7 @@ import quart
 from asgiref.wsgi import WsgiToAsgi
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http import JsonResponse as DjangoJSON
 from django.urls import path
 from fastapi import FastAPI, WebSocket
@@ -127,12 +128,24 @@ def django_app() -> Any:
     async def boom(request: HttpRequest) -> DjangoJSON:
         raise RuntimeError("boom")
 
+    def private(request: HttpRequest) -> HttpResponse:
+        response = HttpResponse(f"visit {next(visits)}")
+        response["Cache-Control"] = "private, no-store"
+        return response
+
+    def page(request: HttpRequest) -> HttpResponse:
+        text = "<p>" + "hello " * 50
+        return HttpResponse(text, headers={"Content-Length": str(len(text))})
+
+    visits = count()
     urls = type("Urls", (), {})
     urls.urlpatterns = [  # type: ignore[attr-defined]
         path("hello", hello),
         path("echo", echo),
         path("stream", stream),
         path("boom", boom),
+        path("private", private),
+        path("page", page),
     ]
     if not settings.configured:
         settings.configure(

@@ -27,6 +27,7 @@ class FromUpstream(Plugin):
 
     def rewrite(self, ctx: Any) -> None:
         class Exchange:
+            node = "192.0.2.1:80"
             status = int(ctx.request.headers.get(b"x-status"))
 
         ctx.upstream = Exchange

@@ -12,6 +12,7 @@ from pingsix_asgi.errors import UpstreamTimeout
 from pingsix_asgi.http.response import Response
 from pingsix_asgi.plugin.base import Plugin
 from pingsix_asgi.plugin.plan import Plan, Step, compile_plan
+from pingsix_asgi.types import Message
 
 SCOPE: dict[str, Any] = {
     "type": "http",
@@ -217,3 +218,39 @@ async def test_what_the_wrapped_app_raises_goes_on_to_the_server_and_is_logged_a
     with pytest.raises(KeyError):
         await exchange(StubMatch(plan, StubTarget(seen, KeyError("app"))))
     assert seen[-1] == "a.log 500"
+
+
+@pytest.mark.parametrize("status", [103, 204, 304])
+async def test_a_reply_whose_status_allows_no_body_has_none(status: int) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    ctx = Context(SCOPE, None, send, Request(SCOPE, "/x", b"/x", ""))  # type: ignore[arg-type]
+    ctx.plan = Plan()
+    await ctx.reply(Response(status, b"lost"))
+    assert sent == [
+        {"type": "http.response.start", "status": status, "headers": []},
+        {"type": "http.response.body", "body": b""},
+    ]
+
+
+async def test_a_file_goes_with_a_status_that_allows_no_body() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    def empty(ctx: Context) -> None:
+        ctx.response.status = 204
+
+    ctx = Context(SCOPE, None, send, Request(SCOPE, "/x", b"/x", ""))  # type: ignore[arg-type]
+    ctx.plan = Plan(header_filter=(empty,), observes_response=True)
+    headers = [(b"content-length", b"9")]
+    await ctx.send({"type": "http.response.start", "status": 200, "headers": headers})
+    await ctx.send({"type": "http.response.pathsend", "path": "/etc/hosts"})
+    assert sent == [
+        {"type": "http.response.start", "status": 204, "headers": []},
+        {"type": "http.response.body"},
+    ]

@@ -1,0 +1,74 @@
+"""The gateway between sockets where client, plugin or node is unusual: what each side gets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from pingsix_asgi import PingSIX
+from support.raw_upstream import OK, Peer, Script, answering, raw_upstream
+from support.servers import serving
+
+
+def gateway(port: int, plugins: Any = None, **route: Any) -> PingSIX:
+    """A gateway whose only route leads to ``port``."""
+    upstream = {"nodes": {f"127.0.0.1:{port}": 1}}
+    fields = {"id": "1", "uri": "/*", "plugins": plugins or {}, "upstream": upstream}
+    return PingSIX(config={"routes": [{**fields, **route}]})
+
+
+async def talk(port: int, *requests: bytes, pause_s: float = 0.1) -> bytes:
+    """Send requests on one connection, one after the other; return all until it is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for request in requests:
+        writer.write(request)
+        await asyncio.sleep(pause_s)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+def request(line: str = "GET /", *fields: str, body: bytes = b"") -> bytes:
+    lines = (f"{line} HTTP/1.1", "host: a.test", *fields, "", "")
+    return "\r\n".join(lines).encode() + body
+
+
+LAST = request("GET /last", "connection: close")
+SIZED = b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n" + OK[:30]
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+
+
+async def in_pieces(peer: Peer) -> None:
+    while True:
+        await peer.request()
+        for piece in (CHUNKED[:-5], b"5\r\nworld\r\n", b"0\r\n\r\n"):
+            await peer.send(piece)
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize(
+    "script", [answering(SIZED), answering(CHUNKED), in_pieces], ids=["sized", "chunked", "pieces"]
+)
+async def test_a_status_without_body_takes_the_body_away(
+    script: Script, status: int, http: str
+) -> None:
+    async with raw_upstream(script) as node:
+        app = gateway(node.port, {"response-rewrite": {"status_code": status}})
+        async with serving(app, http=http) as served:
+            answer = (await talk(served.port, request(), LAST)).lower()
+    assert answer.count(b"\r\n\r\n") == answer.count(b"http/1.1 %d" % status) == 2
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-length" not in answer
+    assert b"transfer-encoding" not in answer
+
+
+async def test_a_status_that_allows_a_body_again_is_framed() -> None:
+    async with raw_upstream(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as node:
+        app = gateway(node.port, {"response-rewrite": {"status_code": 200, "body": "hello"}})
+        async with serving(app) as served:
+            answer = await talk(served.port, request(), LAST)
+    assert answer.count(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n") == 2
