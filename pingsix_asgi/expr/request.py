@@ -20,6 +20,9 @@ from .reader import Getter, Prefix, header_reader, text
 if TYPE_CHECKING:
     from ..context import Context, RouteInfo
 
+REQUEST_ID: Final = "apisix_request_id"
+"""Under this name request-id notes the id as text."""
+
 _SCHEMES = {"ws": "http", "wss": "https"}
 _VERSIONS = {"2": "2.0", "3": "3.0"}
 _TLS_VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
@@ -117,6 +120,9 @@ def _request_id(ctx: Context) -> str:
 
 
 def _apisix_request_id(ctx: Context) -> str:
+    given = ctx.noted(REQUEST_ID)
+    if isinstance(given, str):
+        return given
     known = None if ctx.vars is None else ctx.vars.get("request_id")
     return known if isinstance(known, str) else _request_id(ctx)
 

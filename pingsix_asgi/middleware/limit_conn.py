@@ -71,6 +71,8 @@ class LimitConn(Plugin):
                 )
             return self
 
+    reads_response = False
+
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
         self._adapts = not conf.only_use_default_delay
@@ -104,10 +106,14 @@ class LimitConn(Plugin):
             return self._access_rules(ctx)
         most, burst = rule.fixed
         key = f"{self._prefix}0:{rule.value(ctx)}"
-        count = self._gauges.enter(key, self._clock.monotonic())
+        now = self._clock.monotonic()
+        count = self._gauges.enter(key, now)
         if count > most + burst:
             self._gauges.leave(key)
             return self._refusal
+        if count <= most:
+            ctx.note(self, [(key, "", rule, now)])
+            return None
         return self._hold(ctx, rule, key, "", rule.delay_s(count, most))
 
     async def _access_rules(self, ctx: Context) -> Reply:

@@ -209,17 +209,18 @@ class LimitCount(Plugin):
     def _judge(self, ctx: Context, rule: _Rule, key: str, limit: int, verdict: Verdict) -> Reply:
         left, reset_s = verdict
         remaining = left if left > 0 else 0
-        reset, reset_text = rounded(int(reset_s * 100 + 1e-6))
-        ctx.note(RATE_LIMITING, (key, limit, remaining, reset))
+        reset, reset_line = rule.told(int(reset_s * 100 + 1e-6))
+        state = ctx.state
+        if state is None:
+            state = ctx.state = {}
+        state[RATE_LIMITING] = (key, limit, remaining, reset)
         if self._show:
-            limit_header, remaining_header, reset_header = rule.headers
             quota: Quota = (
-                (limit_header, rule.limit_text or b"%d" % limit),
-                (remaining_header, b"%d" % remaining),
-                (reset_header, reset_text),
+                rule.limit_line or (rule.headers[0], b"%d" % limit),
+                (rule.headers[1], b"%d" % remaining),
+                reset_line,
             )
-            earlier: Quota = () if self._only is not None else ctx.noted(self) or ()
-            ctx.note(self, earlier + quota)
+            state[self] = quota if self._only is not None else state.get(self, ()) + quota
         return None if left >= 0 else self._refusal
 
     def header_filter(self, ctx: Context) -> None:
@@ -248,7 +249,6 @@ class _Rule:
         count, window_s = self._count.fixed, self._window.fixed
         self.fixed = None if count is None or window_s is None else (count, window_s)
         """(count, seconds) when they do not depend on the request."""
-        self.limit_text = None if count is None else b"%d" % count
         self.prefix = prefix
         self._missing = conf.key_missing_policy if rule is None else "allow"
         self.without_key = (
@@ -266,10 +266,18 @@ class _Rule:
             self.prefix = f"{prefix}{tag}:"
         limit, remaining, reset = (header.lower().encode("latin-1") for header in headers)
         self.headers: HeaderNames = (limit, remaining, reset)
+        self.limit_line = None if count is None else (limit, b"%d" % count)
+        self.told = lru_cache(RESETS_REMEMBERED)(self._tell)
+        """``_tell``, remembered: requests that come together share their reset."""
 
     def limit(self, ctx: Context) -> tuple[int, int]:
         """Return (count, seconds). Raises ValueError when variables do not give numbers."""
         return self._count.whole(ctx), self._window.whole(ctx)
+
+    def _tell(self, hundredths: int) -> tuple[int | float, tuple[bytes, bytes]]:
+        """Return the seconds until reset, an integer where it is one, and the line that tells."""
+        seconds = hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
+        return seconds, (self.headers[2], str(seconds).encode())
 
     def key(self, ctx: Context) -> str | None:
         """Return the counter's key; None when the request has none and is not to be counted."""
@@ -292,13 +300,3 @@ def _delayed(
 def _prefixed(header: str, tag: str) -> str:
     """Put the tag of a rule into a header name: X-RateLimit-Limit, X-1-RateLimit-Limit."""
     return header.replace("RateLimit-", f"{tag}-RateLimit-", 1)
-
-
-@lru_cache(RESETS_REMEMBERED)
-def rounded(hundredths: int) -> tuple[int | float, bytes]:
-    """Return hundredths of a second in seconds, an integer where it is one, and how they are told.
-
-    Requests that come together share their reset, so most of the time it is known.
-    """
-    seconds = hundredths // 100 if hundredths % 100 == 0 else hundredths / 100
-    return seconds, str(seconds).encode()

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..context import Context
+from ..expr.request import REQUEST_ID
 from ..plugin.base import Plugin, PluginConf, Reply
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -63,9 +64,11 @@ class RequestID(Plugin):
                 headers.append(self._header, value)
             else:
                 headers.set(self._header, value)
-        ctx.set_var("apisix_request_id", text)
+        if ctx.state is None:
+            ctx.state = {}
+        ctx.state[REQUEST_ID] = text
         if self._echo:
-            ctx.note(self, value)
+            ctx.state[self] = value
         return None
 
     def header_filter(self, ctx: Context) -> None:
@@ -94,9 +97,21 @@ def _maker(algorithm: str, range_id: RangeID) -> Callable[[], str]:
 
 
 def _uuid4() -> str:
+    """Take an id from a stock of them: what makes one is only in the cache while it makes many."""
+    if not _stock:
+        _stock.extend(_fresh_uuid4() for _ in range(_STOCK))
+    return _stock.pop()
+
+
+def _fresh_uuid4() -> str:
     text = getrandbits(128).to_bytes(16, "big").hex()
     variant = _VARIANTS[text[16]]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+_STOCK = 64
+_stock: list[str] = []
+os.register_at_fork(after_in_child=_stock.clear)  # a forked worker must not give the same ids
 
 
 def _uuid7() -> str:

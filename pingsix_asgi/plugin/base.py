@@ -117,6 +117,9 @@ class Plugin:
     skips: frozenset[Phase] = frozenset()
     """Phases this instance does not need after all; set by __init__ from the conf."""
 
+    reads_response: ClassVar[bool] = True
+    """``log`` looks at the response; else it is told of the end alone, and responses go unobserved
+    as far as this plugin is concerned."""
     needs_body: bool = False
     """Request hooks want ``ctx.body``: it is read before them. Set by __init__ from the conf."""
 

@@ -222,6 +222,10 @@ def _hooks(steps: tuple[Step, ...], phase: Phase) -> tuple[Any, ...]:
     return tuple(hook for step in steps if (hook := step.hook(phase)) is not None)
 
 
+def _logs_of_responses(steps: tuple[Step, ...]) -> tuple[LogHook, ...]:
+    return _hooks(tuple(step for step in steps if step.plugin.reads_response), "log")
+
+
 def _assemble(
     outer_steps: tuple[Step, ...], inner_steps: tuple[Step, ...], outer: Plan | None = None
 ) -> Plan:
@@ -246,5 +250,5 @@ def _assemble(
         log=log,
         middleware=_middleware(steps),
         outer=outer,
-        observes_response=bool(header_filter or body_filters or log),
+        observes_response=bool(header_filter or body_filters or _logs_of_responses(steps)),
     )

@@ -184,7 +184,6 @@ class ResponseReader:
         self.keep_alive = keep_alive
         if length:
             self.pieces.append(data[end:])
-        self._head_bytes = end
         self._is_framed = self.has_head = self.complete = self.ready = True
         return True
 

@@ -11,7 +11,7 @@ from pingsix_asgi.adapters import LoneHost
 from pingsix_asgi.context import Context
 from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.expr.variables import getter
-from pingsix_asgi.middleware.limit_count import LimitCount, rounded
+from pingsix_asgi.middleware.limit_count import LimitCount
 from pingsix_asgi.plugin.base import Plugin
 from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone, together
 
@@ -299,11 +299,13 @@ def test_options(options: dict[str, Any], text: str | None) -> None:
         alone(LimitCount, **document)
 
 
-@pytest.mark.parametrize(
-    ("hundredths", "seconds", "text"), [(6000, 60, b"60"), (5999, 59.99, b"59.99"), (0, 0, b"0")]
-)
-def test_seconds_are_told_short(hundredths: int, seconds: float, text: bytes) -> None:
-    assert rounded(hundredths) == (seconds, text)
+@pytest.mark.parametrize(("left_s", "text"), [(60, "60"), (59.99, "59.99"), (0.5, "0.5")])
+async def test_seconds_are_told_short(left_s: float, text: str) -> None:
+    clock = FakeClock()
+    client = gateway(clock, count=9, time_window=60)
+    await client.get()
+    clock.now += 60 - left_s
+    assert (await client.get()).header("x-ratelimit-reset") == text
 
 
 async def test_seconds_are_rounded_down() -> None:

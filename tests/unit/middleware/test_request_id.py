@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -34,6 +36,22 @@ async def test_the_same_new_id_goes_up_and_comes_back(
     assert all(re.fullmatch(pattern, text or "") for text in ids)
     assert app.header("x-request-id") == ids[-1]
     assert len(app.scopes[0]["headers"]) == 2
+
+
+FORKING = """
+import os
+from pingsix_asgi.middleware.request_id import _uuid4
+_uuid4()  # now there is a stock
+child = os.fork()
+print(_uuid4(), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_worker_gives_other_ids() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, check=True)
+    assert len(set(done.stdout.split())) == 2
 
 
 async def test_ids_differ() -> None:
