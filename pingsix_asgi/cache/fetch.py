@@ -8,6 +8,7 @@ request, such as its id, is ever sent to another.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 from ..context import Context
 from ..http.headers import Headers, lower_case
@@ -72,7 +73,7 @@ class Fetch:
         elif kind == "http.response.body":
             self._take(message.get("body", b""), is_last=not message.get("more_body", False))
             if not self._is_replaced:
-                await self._send(message)
+                await self._pass_on(message)
         else:
             if kind == "http.response.pathsend" or kind == "http.response.zerocopysend":
                 self._give_up()
@@ -87,6 +88,16 @@ class Fetch:
         self._lookup.status = "STALE"
         await self._replace(stale)
         return True
+
+    async def _pass_on(self, message: Message) -> None:
+        """Send a piece of the body; who waits for this fetch sees how long the client takes."""
+        flight = self._lookup.flight
+        if flight is None:
+            await self._send(message)
+            return
+        flight.sending_since = monotonic()
+        await self._send(message)
+        flight.sending_since = None
 
     async def _start(self, message: Message) -> None:
         status, headers = message["status"], Headers(lower_case(message.get("headers", ())))

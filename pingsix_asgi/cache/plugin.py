@@ -131,6 +131,9 @@ class CachingPlugin(Plugin):
                 lookup.status = "STALE"
             else:
                 await flight.landed()
+                newer = flight.is_left and self.store.flights.find(key)
+                if newer:  # somebody who waited for the same has begun again
+                    await newer.landed()
                 entry = await self._find(ctx, lookup, key)
         if entry is not None and lookup.status:
             return self._reply(ctx, lookup, entry)

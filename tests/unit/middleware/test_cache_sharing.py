@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from pingsix_asgi.cache import flights
 from pingsix_asgi.context import Context
 from pingsix_asgi.errors import ConnectError
 from pingsix_asgi.http.response import Response
 from pingsix_asgi.middleware.proxy_cache import ProxyCache
 from pingsix_asgi.middleware.request_id import RequestID
 from pingsix_asgi.plugin.base import Plugin, Reply
-from pingsix_asgi.types import Receive, Scope, Send
+from pingsix_asgi.types import Message, Receive, Scope, Send
 from support.cache_bench import MEMORY, RFC, Bench, Origin
+from support.contexts import no_receive
 
 
 async def settle() -> None:
@@ -271,3 +273,57 @@ async def test_a_path_that_is_no_utf_8_reaches_the_target_as_it_is() -> None:
     app._match.target = target = Target()
     await bench.get("/%ff/%C3%A9")
     assert target.seen == [b"/%FF/%C3%A9"]
+
+
+class Stuck:
+    """A client that takes the head of its answer, and the body when it is told to."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.reads = asyncio.Event()
+        self.body = b""
+        scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": []}
+        self.done = asyncio.ensure_future(bench.client._app(scope, no_receive, self._take))
+
+    async def _take(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await self.reads.wait()
+            self.body += message["body"]
+
+
+@pytest.mark.parametrize("waits", ["for a piece", "in all"])
+async def test_one_of_those_who_waited_in_vain_fetches_for_all(
+    waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights, "STUCK_S", 0.05 if waits == "for a piece" else 3600.0)
+    monkeypatch.setattr(flights, "WAIT_S", 3600.0 if waits == "for a piece" else 0.05)
+    bench = Bench(Origin(), **MEMORY)
+    first = Stuck(bench)
+    await settle()
+    bench.origin.gate = asyncio.Event()
+    tasks = [asyncio.create_task(bench.seen()) for _ in range(3)]
+    while bench.origin.calls < 2:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(flights, "WAIT_S", 3600.0)
+    tasks += [asyncio.create_task(bench.seen()) for _ in range(3)]
+    await settle()
+    bench.origin.gate.set()
+    answers = await asyncio.gather(*tasks)
+    assert sorted(answers) == [("HIT", "answer 2")] * 5 + [("MISS", "answer 2")]
+    assert await bench.seen() == ("HIT", "answer 2")
+    first.reads.set()
+    await first.done
+    assert (bench.origin.calls, first.body) == (2, b"answer 1")
+
+
+async def test_a_purge_reaches_a_fetch_that_nobody_waits_for_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flights, "STUCK_S", 0.01)
+    bench = Bench(Origin(), **MEMORY)
+    first = Stuck(bench)
+    await settle()
+    assert await bench.seen() == ("MISS", "answer 2")
+    await bench.get(method="PURGE")
+    first.reads.set()
+    await first.done
+    assert await bench.seen() == ("MISS", "answer 3")
