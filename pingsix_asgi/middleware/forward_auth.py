@@ -74,7 +74,7 @@ class ForwardAuth(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf
-        self._request_headers = [name.lower().encode() for name in conf.request_headers]
+        self._request_headers = {name.lower().encode() for name in conf.request_headers}
         self._upstream_headers = [name.lower().encode() for name in conf.upstream_headers]
         self._client_headers = [name.lower().encode() for name in conf.client_headers]
         self._extra = [
@@ -136,7 +136,7 @@ class ForwardAuth(Plugin):
             return None
         return await ctx.read_body(self._conf.max_req_body_size)
 
-    def _headers(self, ctx: Context) -> dict[bytes, bytes]:
+    def _headers(self, ctx: Context) -> RawHeaders:
         request = ctx.request
         headers = {
             b"x-forwarded-proto": request.scheme.encode(),
@@ -150,17 +150,14 @@ class ForwardAuth(Plugin):
             headers[b"content-encoding"] = encoding
         for name, template in self._extra:
             headers[name] = _encoded(template.render(ctx))
-        for name in self._request_headers:
-            value = request.headers.get(name)
-            if value is not None:
-                headers.setdefault(name, value)
-        return headers
+        sent = [pair for pair in request.headers if pair[0] in self._request_headers]
+        return [*headers.items(), *(pair for pair in sent if pair[0] not in headers)]
 
     def _key(self, ctx: Context, cache: Cache, body: bytes | None) -> Hashable:
         """Tell requests apart: by what identifies the caller, and what the service always sees."""
         request = ctx.request
         return (
-            *map(request.headers.get, self._key_headers),
+            *map(request.headers.combined, self._key_headers),
             request.scheme,
             request.host,
             request.client[0],

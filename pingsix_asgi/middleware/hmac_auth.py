@@ -16,6 +16,7 @@ from ..errors import DownstreamError
 from ..http.response import Response, error_page, json_reply
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.credentials import sole
 from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
 
@@ -43,6 +44,7 @@ class _Malformed(_Invalid):
 class HmacAuth(Plugin):
     """Check ``Authorization: Signature keyId=…,algorithm=…,headers=…,signature=…``.
 
+    A request that repeats this header, or a signed one, gets 400.
     Source: apisix/plugins/hmac-auth.lua.
     """
 
@@ -98,7 +100,7 @@ class HmacAuth(Plugin):
         return None
 
     async def _authenticate(self, ctx: Context) -> None:
-        parameters = _parameters(ctx.request.headers.get(b"authorization"))
+        parameters = _parameters(sole(ctx.request.headers, b"authorization"))
         found = self._consumers.find(parameters["keyId"])
         if found is None:
             raise _Invalid
@@ -132,7 +134,7 @@ class HmacAuth(Plugin):
             raise _Invalid
 
     async def _check_body(self, ctx: Context) -> None:
-        header = ctx.request.headers.get(b"digest")
+        header = sole(ctx.request.headers, b"digest")
         if header is None:
             raise _Invalid
         body = await ctx.read_body(self._conf.max_req_body_size)
@@ -173,7 +175,7 @@ def _signing_text(ctx: Context, key_id: str, names: list[str]) -> bytes:
             query = b"?" + request.query if request.query else b""
             lines.append(request.method.encode() + b" " + request.target + query)
         else:
-            value = request.headers.get(name.lower().encode("latin-1"))
+            value = sole(request.headers, name.lower().encode("latin-1"))
             if value is not None:
                 lines.append(name.encode("latin-1") + b": " + value)
     return b"\n".join(lines) + b"\n"

@@ -17,6 +17,7 @@ from ..http.response import Response, json_reply
 from ..model.fields import Unique, is_reference
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.credentials import sole
 from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
 
@@ -68,7 +69,7 @@ class JwtAuth(Plugin):
     """Verify a token with the key of the consumer that its ``key`` claim names.
 
     With ``secret`` or ``public_key`` in the route's conf no consumer is needed (PingSIX).
-    Source: apisix/plugins/jwt-auth.lua.
+    A request that repeats the header gets 400. Source: apisix/plugins/jwt-auth.lua.
     """
 
     name = "jwt-auth"
@@ -163,7 +164,7 @@ class JwtAuth(Plugin):
     def _take_token(self, ctx: Context) -> str | None:
         """Find the token: header, query, cookie; with hide_credentials take it away."""
         request, hide = ctx.request, self._conf.hide_credentials
-        value = request.headers.get(self._header)
+        value = sole(request.headers, self._header)
         if value is not None:
             if hide:
                 request.headers.remove(self._header)

@@ -87,6 +87,15 @@ class TestBasicAuth:
         assert answer.json() == {"message": message}
         assert answer.header("www-authenticate") == 'Basic realm="here"'
 
+    @pytest.mark.parametrize("options", [{}, {"anonymous_consumer": "guest"}])
+    async def test_a_repeated_header_is_refused(self, options: dict[str, str]) -> None:
+        """One of the lines would be checked, and all would go upstream."""
+        app = EchoApp()
+        client = guarded(BasicAuth, self.consumers, app, **options)
+        lines = [*basic("foo", "b:a r").items(), *basic("root", "x").items()]
+        assert (await client.get("/", lines)).status == 400
+        assert not app.scopes
+
     async def test_the_anonymous_consumer_stands_in(self) -> None:
         app = EchoApp()
         client = guarded(BasicAuth, self.consumers, app, anonymous_consumer="guest")
@@ -169,6 +178,13 @@ class TestJwtAuth:
         assert app.scopes[-1]["query_string"] == b"a=1&b=2"
         assert (await client.get("/", {"cookie": f"x=1; jwt={token}; y=2"})).status == 200
         assert app.header("cookie") == "x=1; y=2"
+
+    @pytest.mark.parametrize("header", ["authorization", "x-token"])
+    async def test_a_repeated_header_is_refused(self, header: str) -> None:
+        app = EchoApp()
+        client = guarded(JwtAuth, self.jack(), app, header=header, hide_credentials=True)
+        assert (await client.get("/", [(header, self.token()), (header, "x")])).status == 400
+        assert not app.scopes
 
     @pytest.mark.parametrize(
         ("token", "message"),
@@ -259,6 +275,13 @@ class TestHmacAuth:
         assert app.header("x-consumer-username") == "jack"
         assert app.header("authorization") is None
 
+    @pytest.mark.parametrize("name", ["authorization", "date"])
+    async def test_a_repeated_line_is_refused(self, name: str) -> None:
+        """The signature would hold for one of the lines only."""
+        client = guarded(HmacAuth, self.consumers)
+        lines = [*self.sign().items(), (name, "x")]
+        assert (await client.get("/index?a=1", lines)).status == 400
+
     async def refused(self, headers: dict[str, str], **options: Any) -> Answer:
         answer = await guarded(HmacAuth, self.consumers, **options).get("/index?a=1", headers)
         assert answer.status == 401
@@ -323,6 +346,12 @@ class TestMultiAuth:
         answer = await client.get("/")
         assert (answer.status, answer.json()) == (401, {"message": "Authorization Failed"})
         assert answer.header("www-authenticate") == 'Basic realm="basic"'
+
+    async def test_a_repeated_header_passes_none(self) -> None:
+        plugins = [{"jwt-auth": {}}, {"basic-auth": {}}]
+        client = guarded(MultiAuth, FakeConsumers(FOO), auth_plugins=plugins)
+        lines = [*basic("foo", "b:a r").items()] * 2
+        assert (await client.get("/", lines)).status == 400
 
     @pytest.mark.parametrize(
         "plugins",

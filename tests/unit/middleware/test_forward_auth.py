@@ -118,3 +118,17 @@ async def test_hosts_are_told_apart_and_failures_are_not_kept() -> None:
             assert (await client.get("/", {"authorization": "broken"})).status == 503
         assert service.asked == 4
         await client.lifespan()
+
+
+async def test_the_service_sees_every_line_of_a_header() -> None:
+    """It would decide on one of them, and the upstream gets them all."""
+    service = EchoApp(b"")
+    async with serving(service, lifespan="off") as served:
+        options = {"request_headers": ["X-Token", "X-Own"], "extra_headers": {"X-Own": "ours"}}
+        client = guarded(served, EchoApp(), cache={"key_headers": ["X-Token"]}, **options)
+        for second in ("evil", "worse"):
+            await client.get("/", [("x-token", "good"), ("x-token", second), ("x-own", "theirs")])
+            seen = [pair for pair in service.scopes[-1]["headers"] if pair[0] == b"x-token"]
+            assert seen == [(b"x-token", b"good"), (b"x-token", second.encode())]
+            assert service.header("x-own") == "ours"
+        await client.lifespan()
