@@ -38,7 +38,8 @@ class Redirect(Plugin):
     X-Forwarded-Proto of a peer in ``trusted_proxies``, or in the gateway's ``trusted_addresses``,
     tells how the client came. Source: apisix/plugins/redirect.lua. ``redirect_host``,
     ``trusted_proxies`` and more than one pair in ``regex_uri`` are PingSIX's, ``https_port`` is
-    ours. Differs: spaces, controls and non-ASCII characters in a Location are encoded.
+    ours. Differs: spaces, controls and non-ASCII characters in a Location are encoded, and
+    backslashes where values of the request are in it.
     """
 
     name = "redirect"
@@ -105,6 +106,9 @@ class Redirect(Plugin):
         uri = self._uri.render(ctx) if self._uri is not None else self._rewritten(ctx)
         if uri is None:
             return None
+        if self._uri is None or not self._uri.is_constant:
+            # Browsers read it as a slash: a client's "/\other.test" would lead to another host.
+            uri = uri.replace("\\", "%5C")
         if self._encode:
             path, mark, query = uri.partition("?")
             uri = encode_path(path).decode("ascii") + mark + query
