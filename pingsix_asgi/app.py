@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Self
 
@@ -85,9 +84,8 @@ class PingSIX:
         ctx = running.context(scope, receive, send, request)
         ctx.started = monotonic()
         ctx.snapshot = snapshot = running.runtime.snapshot
-        if snapshot.router.needs_body:
-            with suppress(ClientGone):  # whoever answers finds out in its own way
-                await ctx.preload_body()
+        if snapshot.router.needs_body and not await _has_what_routes_read(ctx):
+            return
         match = snapshot.router.match(ctx)
         if match is None:
             match = snapshot.unmatched
@@ -141,11 +139,24 @@ class PingSIX:
         return self._running
 
 
+async def _has_what_routes_read(ctx: Context) -> bool:
+    """Read the body of a request that a route decides about by it; False if that was answered."""
+    if ctx.snapshot.router.may_read_body(ctx):
+        try:
+            await ctx.preload_body()
+        except ClientGone:
+            pass  # whoever answers finds out in its own way
+        except DownstreamError as error:
+            await _refuse(ctx, error)
+            return False
+    return True
+
+
 async def _refuse(ctx: Context, error: DownstreamError) -> None:
     """Answer a request whose path or host is nonsense: no route, no plugin sees it."""
     logger.info("refused a request of %s: %s", ctx.scope.get("client"), error)
     ctx.plan = Plan()
-    await ctx.reply(error_page(error.status))
+    await ctx.reply(error_page(error.status, list(error.headers)))
 
 
 def _single_callable(app: Any) -> ASGIApp:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from asgiref.sync import markcoroutinefunction
 
 from .errors import ClientGone, DownstreamError, RequestError
+from .http.framing import announced_length, check_absence
 from .http.headers import Headers, lower_case
 from .http.request import Request as Request
 from .http.response import BODILESS, Response
@@ -248,10 +249,15 @@ class Context:
     async def preload_body(self, max_bytes: int | None = PRELOAD_BYTES) -> bool:
         """Read the request body ahead, for variables, and keep it if it is not larger.
 
-        A larger one is left to stream on, and False returned. Raises ClientGone as read_body does.
+        A larger one is left to stream on, and False returned; one that is announced as larger is
+        not begun. Raises ClientGone as read_body does, BodyMissing.
         """
+        if self.body is not None or self.is_websocket:
+            return True
+        if max_bytes is not None and announced_length(self.scope["headers"]) > max_bytes:
+            return False
         chunks: list[bytes] = []
-        size, more = 0, self.body is None and not self.is_websocket
+        size, more = 0, True
         while more:
             message = await self.receive()
             if message["type"] != "http.request":
@@ -262,8 +268,9 @@ class Context:
             if max_bytes is not None and size > max_bytes:
                 self._push_back(b"".join(chunks), more)
                 return False
-        if self.body is None:
-            self.replace_body(b"".join(chunks))
+        if not size:
+            check_absence(self.scope["headers"])
+        self.replace_body(b"".join(chunks))
         return True
 
     def replace_body(self, body: bytes) -> None:

@@ -62,7 +62,7 @@ async def _answer_error(ctx: Context, error: RequestError) -> None:
     elif ctx.status:
         raise error
     else:
-        await ctx.reply(error_page(error.status))
+        await ctx.reply(error_page(error.status, list(error.headers)))
 
 
 def _log(ctx: Context) -> None:

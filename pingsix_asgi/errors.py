@@ -53,6 +53,8 @@ class RequestError(PingSIXError):
     """
 
     status = 500
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """What the answer carries beside the fields of its page."""
 
     def __init__(self, message: str = "", *, status: int | None = None) -> None:
         super().__init__(message)
@@ -64,6 +66,16 @@ class DownstreamError(RequestError):
     """The client sent nonsense or too much."""
 
     status = 400
+
+
+class BodyMissing(DownstreamError):
+    """The server in front did not give the body that was announced.
+
+    Servers that do not know an Upgrade give up on the body, and would read it as the next request:
+    the connection is closed instead.
+    """
+
+    headers = ((b"connection", b"close"),)
 
 
 class ClientGone(DownstreamError):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from ..errors import DownstreamError
+from ..errors import BodyMissing, DownstreamError
 from ..types import RawHeaders
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -97,3 +97,18 @@ def body_framing(fields: RawHeaders, http_version: str) -> int:
     if _DIGITS.fullmatch(length) is None:
         raise DownstreamError("bad content-length")
     return int(length)
+
+
+def check_absence(fields: RawHeaders) -> None:
+    """Look at a body that was read and is empty. Raises BodyMissing if an upgrade announced one."""
+    names = {name for name, value in fields if name != b"content-length" or value.strip(b"0")}
+    if b"upgrade" in names and not names.isdisjoint((b"content-length", b"transfer-encoding")):
+        raise BodyMissing("an upgrade with a body that the server did not read")
+
+
+def announced_length(fields: RawHeaders) -> int:
+    """Return what Content-Length says, 0 without a usable one."""
+    for name, value in fields:
+        if name == b"content-length" and _DIGITS.fullmatch(value) is not None:
+            return int(value)
+    return 0

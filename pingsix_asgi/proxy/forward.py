@@ -159,12 +159,13 @@ class Forward:
     async def _read(self, ctx: Context, exchange: Exchange, receive: Receive) -> Outgoing:
         """Read as much of the request as goes with its head."""
         head = self.forwarding.head(ctx.request, ctx.scope)
-        if ctx.body:  # kept, or put in place of the client's
-            head.length = len(ctx.body)
+        sent = ctx.scope["headers"]
+        if ctx.body or (ctx.body is not None and head.length > 0):
+            head.length, sent = len(ctx.body), []  # kept, or put in place of the client's
         if head.length in (NO_BODY, 0):
             return Outgoing(head, b"" if head.length else b"\r\ncontent-length: 0")
         exchange.body_read = False
-        outgoing = await read_outgoing(head, receive)
+        outgoing = await read_outgoing(head, receive, sent)
         exchange.body_read = True
         return outgoing
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ClientGone, DownstreamError, RequestError
 from ..http.forwarding import Head
-from ..http.framing import CHUNKED, UNSAID
-from ..types import Message, Receive
+from ..http.framing import CHUNKED, UNSAID, check_absence
+from ..types import Message, RawHeaders, Receive
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -131,10 +131,10 @@ class Outgoing:
             connection.write(b"0\r\n\r\n")
 
 
-async def read_outgoing(head: Head, receive: Receive) -> Outgoing:
+async def read_outgoing(head: Head, receive: Receive, sent: RawHeaders) -> Outgoing:
     """Read the first message of a request's body, or nothing yet if the client waits for a 100.
 
-    Raises ClientGone, DownstreamError.
+    ``sent`` are the fields that came with it. Raises ClientGone, DownstreamError.
     """
     length = head.length
     if head.expects_continue and length != UNSAID:
@@ -147,6 +147,10 @@ async def read_outgoing(head: Head, receive: Receive) -> Outgoing:
     if not message.get("more_body", False) or len(first) == length:
         if not first and length == UNSAID:
             return Outgoing(head)
+        if not first:
+            check_absence(sent)
+        if 0 <= length != len(first):
+            raise DownstreamError("body and content-length differ")
         return Outgoing(head, _framing(len(first)), first)
     if length == UNSAID:
         length = CHUNKED

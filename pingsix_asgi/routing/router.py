@@ -8,8 +8,8 @@ passes the request on. No step looks at all routes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ..context import Context, Match
@@ -64,9 +64,10 @@ class Router:
         self._filed: dict[str, _Filed] = {}
         self._anywhere = Table()
         self._hosts: Hosts | None = None
-        self._body_readers = 0
+        self._readers: Router | None = None
+        """The routes whose predicates read the request body, without these predicates."""
         self.needs_body = False
-        """Some predicate reads the request body: read it, within a limit, before ``match``."""
+        """Some predicate reads the request body: ask ``may_read_body`` before ``match``."""
         self._apply(entries, ())
 
     @property
@@ -90,6 +91,15 @@ class Router:
                     return match
         return self._anywhere.find(ctx, request.path)
 
+    def may_read_body(self, ctx: Context) -> bool:
+        """Tell whether a route reads the body of this request to decide: it has to be there then.
+
+        Host, path, method and the client's address say whether a route is asked at all.
+        """
+        found = self._readers is not None and self._readers.match(ctx) is not None
+        ctx.params = None
+        return found
+
     def updated(
         self, *, added: Iterable[RouteEntry] = (), removed_ids: Iterable[str] = ()
     ) -> Router:
@@ -103,24 +113,40 @@ class Router:
         router._filed = self._filed
         router._anywhere = self._anywhere
         router._hosts = self._hosts
-        router._body_readers = self._body_readers
+        router._readers = self._readers
         router._apply(added, removed_ids)
         return router
 
     def _apply(self, added: Iterable[RouteEntry], removed_ids: Iterable[str]) -> None:
         draft = Draft()
+        readers: dict[str, RouteEntry] = {}
+        no_readers: list[str] = []
         self._filed = draft.own(self._filed)
         self._anywhere = draft.own(self._anywhere)
         hosts = Hosts() if self._hosts is None else self._hosts
         self._hosts = hosts = draft.own(hosts)
         for id in removed_ids:
             self._remove(draft, hosts, id)
+            no_readers.append(id)
         for entry in added:
             self._remove(draft, hosts, entry.id)
             self._add(draft, hosts, entry)
+            no_readers.append(entry.id)
+            readers.pop(entry.id, None)
+            if entry.needs_body:
+                readers[entry.id] = replace(entry, predicate=None, needs_body=False)
         if hosts.is_empty:
             self._hosts = None
-        self.needs_body = self._body_readers > 0
+        self._update_readers(readers.values(), no_readers)
+
+    def _update_readers(self, added: Collection[RouteEntry], removed_ids: Iterable[str]) -> None:
+        if self._readers is not None:
+            self._readers = self._readers.updated(added=added, removed_ids=removed_ids)
+        elif added:
+            self._readers = Router(added)
+        if self._readers is not None and not len(self._readers):
+            self._readers = None
+        self.needs_body = self._readers is not None
 
     def _add(self, draft: Draft, hosts: Hosts, entry: RouteEntry) -> None:
         test = combine(entry.remote_addrs, entry.predicate)
@@ -137,7 +163,6 @@ class Router:
             for name in names:
                 hosts.add(draft, name, leaf)
         self._filed[entry.id] = _Filed(entry, tuple(leaves), names)
-        self._body_readers += entry.needs_body
 
     def _remove(self, draft: Draft, hosts: Hosts, id: str) -> None:
         filed = self._filed.pop(id, None)
@@ -148,4 +173,3 @@ class Router:
                 self._anywhere.remove(draft, leaf)
             for name in filed.hosts:
                 hosts.remove(draft, name, leaf)
-        self._body_readers -= filed.entry.needs_body

@@ -72,3 +72,42 @@ async def test_a_status_that_allows_a_body_again_is_framed() -> None:
         async with serving(app) as served:
             answer = await talk(served.port, request(), LAST)
     assert answer.count(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n") == 2
+
+
+INNER = request("GET /inner")
+UPGRADE = ("connection: upgrade", "upgrade: other")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [f"content-length: {len(INNER)}", "transfer-encoding: chunked"],
+    ids=["sized", "chunked"],
+)
+@pytest.mark.parametrize("variables", [None, [["post_arg.x", "==", None]]], ids=["", "read before"])
+@pytest.mark.parametrize("apart", [True, False])
+async def test_a_body_that_the_server_gave_up_on_is_no_request(
+    framing: str, variables: Any, apart: bool
+) -> None:
+    """uvicorn's httptools protocol ends the request at an upgrade it does not know."""
+    head = request("POST /", *UPGRADE, framing)
+    async with (
+        raw_upstream(answering(OK)) as node,
+        serving(gateway(node.port, vars=variables), http="httptools") as served,
+    ):
+        parts = (head, INNER) if apart else (head + INNER,)
+        answer = await talk(served.port, *parts)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert node.heads == []
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+async def test_an_upgrade_without_body_is_passed_on_as_a_request(http: str) -> None:
+    async with (
+        raw_upstream(answering(OK)) as node,
+        serving(gateway(node.port), http=http) as served,
+    ):
+        empty = request("POST /", *UPGRADE, "content-length: 0")
+        answer = await talk(served.port, request("GET /", *UPGRADE), empty, LAST)
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+    assert all(b"upgrade" not in head for head in node.heads)

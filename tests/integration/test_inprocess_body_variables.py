@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pingsix_asgi.app import PingSIX
-from pingsix_asgi.context import Context
+from pingsix_asgi.context import PRELOAD_BYTES, Context
 from pingsix_asgi.testing import Client, EchoApp
+from pingsix_asgi.types import Message, Receive, Scope, Send
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -74,3 +75,46 @@ async def test_a_body_too_large_for_variables_streams_on(monkeypatch: pytest.Mon
     async with gateway(app, vars=[["post_arg_id", "!", "==", "7"]], plugins={}) as client:
         assert (await client.request("POST", "/", headers=FORM, body=body)).text == "app"
     assert app.bodies == [b"id=7&x=12345678"]
+
+
+async def test_the_body_waits_where_no_route_reads_it() -> None:
+    variables = [["post_arg_id", "==", "7"]]
+    route = {
+        "id": "1",
+        "uri": "/form",
+        "host": "a.test",
+        "vars": variables,
+        "plugins": {"cors": {}},
+    }
+    pingsix = PingSIX(answer_at_once, config={"routes": [route]})
+
+    async def read(path: str, host: str, length: int) -> int:
+        """Return how many messages were read before the app answered."""
+        count = 0
+        counts: list[int] = []
+
+        async def receive() -> Message:
+            nonlocal count
+            count += 1
+            return {"type": "http.request", "body": b"x", "more_body": count < 3}
+
+        async def send(message: Message) -> None:
+            counts.append(count)
+
+        headers = [(b"host", host.encode()), (b"content-length", b"%d" % length)]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        await pingsix(scope, receive, send)
+        return counts[0]
+
+    await pingsix.startup()
+    try:
+        assert await read("/form", "a.test", 3) == 3
+        assert await read("/form", "b.test", 3) == 0
+        assert await read("/other", "a.test", 3) == 0
+        assert await read("/form", "a.test", PRELOAD_BYTES + 1) == 0, "announced as too large"
+    finally:
+        await pingsix.shutdown()
+
+
+async def answer_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pingsix_asgi.context import Context, Request
 from pingsix_asgi.http.addresses import AddressSet
 from pingsix_asgi.routing.router import RouteEntry, Router
+from support.contexts import make_context
 from support.naive_router import NaiveRequest, NaiveRoute, Piece, key_of, naive_match, spelled
 
 
@@ -414,6 +415,38 @@ def test_needs_body_counts_the_routes_whose_predicate_reads_it() -> None:
     assert router.needs_body
     assert not router.updated(removed_ids=["one"]).needs_body
     assert not router.updated(added=[simple("one", "/a")]).needs_body
+
+
+def test_only_requests_that_may_reach_a_reader_have_their_body_read() -> None:
+    def refuses(ctx: Context) -> bool:
+        raise AssertionError("the body was not read yet")
+
+    reader = simple(
+        "reader",
+        "/a/:id",
+        hosts=("a.test",),
+        methods=frozenset({"POST"}),
+        predicate=refuses,
+        needs_body=True,
+    )
+    router = Router([reader, simple("all", "/*", priority=9)])
+
+    def may_read(path: str, host: str = "a.test", method: str = "POST") -> bool:
+        ctx = make_context(path, method=method)
+        ctx.request.host = host
+        found = router.may_read_body(ctx)
+        assert ctx.params is None
+        return found
+
+    assert may_read("/a/1")
+    assert not may_read("/a/1", host="b.test")
+    assert not may_read("/b/1")
+    assert not may_read("/a/1", method="GET")
+    router = router.updated(added=[simple("reader", "/b/1", needs_body=True)])
+    assert may_read("/b/1", host="b.test")
+    assert not may_read("/a/1")
+    router = router.updated(removed_ids=["all"])
+    assert may_read("/b/1")
 
 
 def test_an_update_shares_what_did_not_change() -> None:
