@@ -106,12 +106,12 @@ class Redirect(Plugin):
         uri = self._uri.render(ctx) if self._uri is not None else self._rewritten(ctx)
         if uri is None:
             return None
-        if self._uri is None or not self._uri.is_constant:
-            # Browsers read it as a slash: a client's "/\other.test" would lead to another host.
-            uri = uri.replace("\\", "%5C")
         if self._encode:
             path, mark, query = uri.partition("?")
             uri = encode_path(path).decode("ascii") + mark + query
+        if self._uri is None or not self._uri.is_constant:
+            # Browsers read it as a slash: a client's "/\other.test" would lead to another host.
+            uri = uri.replace("\\", "%5C")
         if self._append_query and ctx.request.query:
             separator = "&" if "?" in uri else "?"
             uri += separator + ctx.request.query.decode("latin-1")

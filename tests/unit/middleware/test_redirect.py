@@ -25,6 +25,7 @@ from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone
         ({"uri": "/foo$$uri"}, "/hello", 302, "/foo$/hello"),
         ({"uri": "/foo\\$uri"}, "/hello", 302, "/foo\\$uri"),
         ({"uri": "$uri/"}, "/%5Cother.test/x", 302, "/%5Cother.test/x/"),
+        ({"uri": "$uri", "encode_uri": True}, "/%5Cother.test/x", 302, "/%5Cother.test/x"),
         ({"uri": "/$arg_x"}, "/?x=%5Cother.test", 302, "/%5Cother.test"),
         ({"regex_uri": ["^/old/(.*)", "/$1"]}, "/old/%5Cother.test", 302, "/%5Cother.test"),
         ({"uri": "/$nosuch/x"}, "/hello", 302, "//x"),
