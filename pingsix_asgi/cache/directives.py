@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
@@ -9,27 +10,39 @@ from ..http.headers import Headers
 
 Directives: TypeAlias = dict[str, str]
 
+_ELEMENT = re.compile(
+    r"[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*+"
+    r'(?:=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^\s",;]*+))[ \t]*+)?)?(,|\Z)',
+    re.DOTALL,
+)
+"""An element of the list, which may be empty, with the comma behind it."""
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_FORBIDS = re.compile("private|no-store|no-cache", re.IGNORECASE)
+
 _LARGEST_S = 2**31
 """RFC 9111 §1.2.2: larger or unreadable ages count as this."""
+_MOST_DIGITS = 10
 
 
 def directives(headers: Headers) -> Directives:
     """Parse all Cache-Control lines into lower-case names and unquoted values.
 
-    A directive that is repeated keeps its first value, as RFC 9111 §4.2.1 advises.
+    A directive that is repeated keeps its first value, as RFC 9111 §4.2.1 advises. Of a line that
+    breaks the grammar nobody knows what it says: if it might forbid to store, it does.
     """
     found: Directives = {}
     for line in headers.getlist(b"cache-control"):
-        for part in _split_quoted(line.decode("latin-1")):
-            name, _, value = part.strip().partition("=")
-            if name:
-                found.setdefault(name.strip().lower(), value.strip().strip('"'))
+        text = line.decode("latin-1")
+        for name, value in _parsed(text) or _guessed(text):
+            found.setdefault(name.lower(), value)
     return found
 
 
 def seconds(value: str) -> int | None:
     """Read a delta-seconds value; None when it is not a whole number of seconds."""
-    return min(int(value), _LARGEST_S) if value.isascii() and value.isdigit() else None
+    if not (value.isascii() and value.isdigit()):
+        return None
+    return _LARGEST_S if len(value) > _MOST_DIGITS else min(int(value), _LARGEST_S)
 
 
 def lifetime(headers: Headers, cache_control: Directives, now: float) -> float | None:
@@ -72,14 +85,25 @@ def http_date(value: bytes | None) -> float | None:
         return None
 
 
-def _split_quoted(text: str) -> list[str]:
-    """Split at commas that are not inside a quoted string."""
-    parts, start, quoted = [], 0, False
-    for index, char in enumerate(text):
-        if char == '"':
-            quoted = not quoted
-        elif char == "," and not quoted:
-            parts.append(text[start:index])
-            start = index + 1
-    parts.append(text[start:])
-    return parts
+def _parsed(text: str) -> list[tuple[str, str]]:
+    """Return the directives of a line (RFC 9111 §5.2); none if there is anything else in it."""
+    found: list[tuple[str, str]] = []
+    at = 0
+    while element := _ELEMENT.match(text, at):
+        name, quoted, plain, comma = element.groups()
+        if name:
+            value = plain or "" if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
+            found.append((name, value))
+        if not comma:
+            return found
+        at = element.end()
+    return []
+
+
+def _guessed(text: str) -> list[tuple[str, str]]:
+    found = [("no-store", "")] if _FORBIDS.search(text) else []
+    for part in re.split("[,;]", text):
+        name, _, value = part.partition("=")
+        if name.strip():
+            found.append((name.strip(), value.strip().strip('"')))
+    return found

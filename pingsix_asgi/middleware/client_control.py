@@ -12,6 +12,9 @@ from ..http.response import error_page
 from ..plugin.base import Plugin, PluginConf, Reply
 from ..types import Message
 
+_MOST_DIGITS = 19
+"""Of a length that any body may have."""
+
 
 class ClientControl(Plugin):
     """Refuse a body larger than ``max_body_size`` bytes (0: no limit) with 413.
@@ -35,10 +38,14 @@ class ClientControl(Plugin):
             return None
         declared = ctx.request.headers.get(b"content-length")
         if declared is not None:
-            return error_page(413) if declared.isdigit() and int(declared) > limit else None
+            return error_page(413) if _is_larger(declared, limit) else None
         if _may_have_body(ctx):
             _count_body(ctx, limit)
         return None
+
+
+def _is_larger(declared: bytes, limit: int) -> bool:
+    return declared.isdigit() and (len(declared) > _MOST_DIGITS or int(declared) > limit)
 
 
 def _may_have_body(ctx: Context) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingsix_asgi.cache.answer import answer, not_modified
-from pingsix_asgi.cache.directives import directives, initial_age, lifetime
+from pingsix_asgi.cache.directives import directives, initial_age, lifetime, seconds
 from pingsix_asgi.cache.store import Entry
 from pingsix_asgi.context import Request
 from pingsix_asgi.http.headers import Headers
@@ -24,6 +24,35 @@ def test_directives_are_read_back(said: dict[str, str], split: int) -> None:
     lines = [", ".join(parts[:split]), ",".join(parts[split:])]
     headers = Headers([(b"cache-control", line.encode()) for line in lines if line])
     assert directives(headers) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'ext="a\\"", private', {"ext": 'a"', "private": ""}),
+        (b'ext="a, private", max-age=5', {"ext": "a, private", "max-age": "5"}),
+        (b",, max-age = 5 ,No-Store =1,", {"max-age": "5", "no-store": "1"}),
+        (b"", {}),
+        (b"no-store;max-age=60", {"no-store": "", "max-age": "60"}),
+        (b"PRIVATE;foo", {"no-store": "", "private": "", "foo": ""}),
+        (b'public, x=", no-cache', {"no-store": "", "public": "", "x": "", "no-cache": ""}),
+        (b"max-age=60; foo", {"max-age": "60", "foo": ""}),
+        (b"max-age=60 private", {"no-store": "", "max-age": "60 private"}),
+    ],
+)
+def test_a_line_that_might_forbid_to_store_does(line: bytes, expected: dict[str, str]) -> None:
+    assert directives(Headers([(b"cache-control", line)])) == expected
+
+
+@pytest.mark.parametrize("part", [b" ", b",", b'"', b"a", b'a="', b"\\", b"a=", b";"])
+def test_long_lines_take_no_time(part: bytes) -> None:
+    directives(Headers([(b"cache-control", part * 60_000)]))
+
+
+def test_numbers_of_any_length_can_be_read() -> None:
+    assert seconds("0" * 9 + "7") == 7
+    assert seconds("9" * 5000) == seconds("9" * 11) == 2**31
+    assert seconds("-1") is seconds("1.5") is seconds("") is None
 
 
 @given(st.binary(max_size=40))

@@ -138,6 +138,7 @@ async def test_client_control_declared_and_streamed_lengths() -> None:
     sized = {"content-length": "6"}
     assert (await client.request("POST", "/", headers=sized, body=b"123456")).status == 413
     assert (await client.request("POST", "/", headers={"content-length": "5"})).status == 200
+    assert (await client.request("POST", "/", headers={"content-length": "9" * 5000})).status == 413
     chunked = {"transfer-encoding": "chunked"}
     assert (await client.request("POST", "/", headers=chunked, body=[b"123", b"45"])).status == 200
     answer = await client.request("POST", "/", headers=chunked, body=[b"123", b"45", b"6"])
