@@ -192,8 +192,13 @@ class Context:
         await self.send({"type": "http.response.body", "body": body})
 
     def app_scope(self) -> Scope:
-        """Return the scope for an ASGI app: the server's, or a copy with the edits of plugins."""
+        """Return the scope for an ASGI app: the server's, or a copy with the edits of plugins.
+
+        Behind ASGI middleware plugins it is theirs, with what they have put in.
+        """
         request, scope = self.request, self.scope
+        if self.state is not None:
+            scope = self.state.get(CONTEXT_KEY, scope)
         filtered = bool(self.plan.body_filters)
         if (
             not filtered
@@ -225,14 +230,19 @@ class Context:
         return copy
 
     def adopt(self, scope: Scope) -> None:
-        """Take over what an ASGI middleware changed in its scope, before the target answers."""
+        """Take over what ASGI middlewares made of the scope, before the target answers."""
         request = self.request
+        self.note(CONTEXT_KEY, scope)
         if scope["headers"] is not request.headers.raw:
-            request.headers = Headers(scope["headers"])
+            # A line that is the client's stays so, the same object: see http/forwarding.py.
+            sent = {tuple(line): line for line in self.scope["headers"]}
+            request.headers = Headers([sent.get(tuple(line), line) for line in scope["headers"]])
         if scope["path"] not in (request.path, _shown(request.path)):
             request.rewrite_path(scope["path"])
         request.query = scope.get("query_string", request.query)
         request.method = scope.get("method", request.method)
+        request.client = scope.get("client") or request.client
+        request.scheme = scope.get("scheme", request.scheme)
 
     async def read_body(self, max_bytes: int | None = None) -> bytes:
         """Read the whole request body and keep it, so that the target reads it again.

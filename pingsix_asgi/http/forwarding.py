@@ -22,17 +22,18 @@ HOST_PART: Final = 2
 TRAILERS: Final = "http.response.trailers"
 """The ASGI extension by which a server takes trailers."""
 
-_DECIDED: Final = HOP_BY_HOP | {
-    b"content-length",
-    b"expect",
-    b"forwarded",
-    b"host",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-proto",
-    b"x-real-ip",
-}
+_SAID: Final = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+    }
+)
+"""What a client, or a plugin, says of the client."""
+_DECIDED: Final = HOP_BY_HOP | _SAID | {b"content-length", b"expect", b"host"}
 _REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
 _METHODS: Final = {
     name: name.encode() + b" "
@@ -207,8 +208,7 @@ class Forwarding:
         """Handle the fields that are not passed on as they are."""
         version = scope.get("http_version", "1.1")
         connection: list[bytes] = []
-        said: RawHeaders = []
-        wants_trailers = False
+        is_said = wants_trailers = False
         for name, value in decided:
             if name == b"host":
                 raise DownstreamError("several host fields")
@@ -218,26 +218,30 @@ class Forwarding:
                 wants_trailers |= b"trailers" in value.lower()
             elif name == b"expect":
                 head.expects_continue = _expects_continue(value, version)
-            elif name not in HOP_BY_HOP and name != b"content-length":
-                said.append((name, value))
+            elif name in _SAID:
+                is_said = True
         head.length = body_framing(decided, version)
+        sent = {id(pair) for pair in scope["headers"]}
         if connection and (names := nominated(connection)):
-            _drop_nominated(head.parts, names, scope["headers"])
+            _drop_nominated(head.parts, names, request.headers.raw, sent)
         if version[0] != "1":
             _join_cookies(head.parts)
         if wants_trailers and TRAILERS in (scope.get("extensions") or ()):
             head.parts += (b"\r\nte: ", b"trailers", b"\r\nconnection: ", b"te")
-        if said:
-            self._add_said(head, said, request, scope)
+        if is_said:
+            self._add_said(head, request, scope, sent)
 
-    def _add_said(self, head: Head, said: RawHeaders, request: RequestParts, scope: Scope) -> None:
+    def _add_said(self, head: Head, request: RequestParts, scope: Scope, sent: set[int]) -> None:
         """Put what the client, or a plugin, said of the client together with what we observed."""
         peer = (scope.get("client") or ("",))[0]
         is_trusted = self._is_trusted is not None and self._is_trusted(peer)
         kept: dict[bytes, bytes] = {}
         chain = []
-        for name, value in said:
-            by_client = not is_trusted and _is_among(scope["headers"], name, value)
+        for pair in request.headers.raw:
+            name, value = pair
+            if name not in _SAID:
+                continue
+            by_client = not is_trusted and id(pair) in sent
             if name == b"x-forwarded-for":
                 if not by_client or self._is_trusted is None:
                     chain.append(value)
@@ -269,20 +273,16 @@ def _expects_continue(value: bytes, version: str) -> bool:
     return version == "1.1"
 
 
-def _drop_nominated(parts: list[bytes], names: set[bytes], sent: RawHeaders) -> None:
+def _drop_nominated(
+    parts: list[bytes], names: set[bytes], fields: RawHeaders, sent: set[int]
+) -> None:
     """Drop fields named in Connection, but only lines that the client sent: it has no say over
-    those that plugins add (an identity they vouch for, say)."""
-    index = HOST_PART + 1
-    while index < len(parts):
-        name = parts[index][2:-2]
-        if name in names and _is_among(sent, name, parts[index + 1]):
-            del parts[index : index + 2]
-        else:
-            index += 2
-
-
-def _is_among(fields: RawHeaders, name: bytes, value: bytes) -> bool:
-    return any(key == name and said == value for key, said in fields)
+    those that plugins add (an identity they vouch for, say), whatever their value."""
+    del parts[HOST_PART + 1 :]
+    for pair in fields:
+        prefix = _prefixes[pair[0]]
+        if prefix is not None and not (pair[0] in names and id(pair) in sent):
+            parts += (prefix, pair[1])
 
 
 def _join_cookies(parts: list[bytes]) -> None:

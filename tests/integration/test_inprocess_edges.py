@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    BaseUser,
+    SimpleUser,
+)
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 
 from pingsix_asgi import PingSIX
 from pingsix_asgi.adapters import from_middleware
 from pingsix_asgi.types import ASGIApp, Message, Receive, Scope, Send
-from support.raw_upstream import answering, raw_upstream
+from support.raw_upstream import OK, answering, raw_upstream
 from support.servers import serving
 from support.wrapped import django_app
 
@@ -146,3 +153,54 @@ async def shop(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-length", b"10"), (b"x-b", b"1")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"0123456789"})
+
+
+class Visitor(AuthenticationBackend):
+    """Knows everybody as Bob."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
+        return AuthCredentials(["reader"]), SimpleUser("bob")
+
+
+class Proxied:
+    """An ASGI middleware that says where a request came from, and writes all headers anew."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(bytes([*name]), bytes([*value])) for name, value in scope["headers"]]
+        seen = {"client": ("192.0.2.9", 9), "scheme": "https", "headers": headers, "tenant": "t1"}
+        await self.app({**scope, **seen}, receive, send)
+
+
+async def whoami(request: Request) -> JSONResponse:
+    scope = request.scope
+    client = [request.url.scheme, *(request.client or ())]
+    return JSONResponse([request.user.username, client, scope.get("tenant")])
+
+
+async def test_the_app_sees_what_middleware_plugins_put_into_their_scope() -> None:
+    plugins = [
+        from_middleware("proxied", Proxied, 2),
+        from_middleware("auth", AuthenticationMiddleware, 1, backend=Visitor()),
+    ]
+    app = Starlette(routes=[Route("/", whoami)])
+    for more in ({}, {"response-rewrite": {"filters": [{"regex": "x", "replace": "y"}]}}):
+        config = route({"proxied": {}, "auth": {}, **more})
+        async with serving(PingSIX(app, config=config, plugins=plugins), lifespan="off") as served:
+            answer = await fetch(served.port, "/")
+        assert b'["bob",["https","192.0.2.9",9],"t1"]' in answer
+
+
+async def test_headers_that_a_middleware_wrote_anew_are_still_the_clients() -> None:
+    plugins = [from_middleware("proxied", Proxied, 2)]
+    async with raw_upstream(answering(OK)) as node:
+        config = route({"proxied": {}}, upstream={"nodes": {f"127.0.0.1:{node.port}": 1}})
+        async with serving(PingSIX(config=config, plugins=plugins)) as served:
+            said = ("x-forwarded-host: evil.test", "x-hop: 1", "connection: x-hop")
+            await fetch(served.port, "/", *said)
+    assert b"x-forwarded-host: a.test\r\n" in node.heads[0]
+    assert b"x-forwarded-for: 192.0.2.9\r\n" in node.heads[0]
+    assert b"x-hop" not in node.heads[0]
+    assert b"evil.test" not in node.heads[0]
