@@ -203,4 +203,4 @@ def _header_ops(headers: dict[str, Any]) -> HeaderOps:
             added.append((found[1], found[2]))
     except ValueError as error:
         raise SchemaError(str(error), path="headers") from None
-    return HeaderOps(add=added, replace=edits.set, remove=edits.remove or (), drop_empty=True)
+    return HeaderOps(add=added, replace=edits.set, remove=edits.remove or ())

@@ -26,8 +26,8 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 class HeaderOps:
     """Edits applied in APISIX's order: add, then set, then remove.
 
-    A value of ``set`` may be a list, which replaces by several lines. With ``drop_empty`` setting
-    a value that renders empty removes the header, as nginx does with response headers.
+    A value of ``set`` may be a list, which replaces by several lines. A value that renders empty is
+    no line, as in nginx: adding it does nothing, setting it removes the header.
     """
 
     def __init__(
@@ -36,7 +36,6 @@ class HeaderOps:
         add: Sequence[tuple[str, HeaderValue]] = (),
         replace: Mapping[str, HeaderValue | Sequence[HeaderValue]] | None = None,
         remove: Sequence[str] = (),
-        drop_empty: bool = False,
     ) -> None:
         self._add = [(_name(name), _renderer(value)) for name, value in add]
         self._set = [
@@ -44,7 +43,6 @@ class HeaderOps:
             for name, value in (replace or {}).items()
         ]
         self._remove = tuple(_name(name) for name in remove)
-        self._drop_empty = drop_empty
         values = [value for _, value in add]
         values += [one for value in (replace or {}).values() for one in _values(value)]
         self.needs_body = any(isinstance(one, str) and Template(one).needs_body for one in values)
@@ -53,18 +51,16 @@ class HeaderOps:
     def apply(self, headers: Headers, ctx: Context, captures: Captures = None) -> None:
         """Edit ``headers`` with the values of this request."""
         for name, render in self._add:
-            headers.append(name, render(ctx, captures))
+            if value := render(ctx, captures):
+                headers.append(name, value)
         for name, renders in self._set:
-            if len(renders) == 1:
-                value = renders[0](ctx, captures)
-                if value or not self._drop_empty:
-                    headers.set(name, value)
-                    continue
+            values = [value for render in renders if (value := render(ctx, captures))]
+            if len(values) == 1:
+                headers.set(name, values[0])
+                continue
             headers.remove(name)
-            for render in renders:
-                value = render(ctx, captures)
-                if value or not self._drop_empty:
-                    headers.append(name, value)
+            for value in values:
+                headers.append(name, value)
         if self._remove:
             headers.remove(*self._remove)
 

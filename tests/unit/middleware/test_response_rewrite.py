@@ -47,6 +47,7 @@ async def test_status_headers_and_body_together() -> None:
         ({"set": {"X-B": "1"}, "remove": ["X-A"]}, [(b"x-b", b"1")]),
         ({"set": "v"}, [(b"x-a", b"a"), (b"set", b"v")]),
         ({"X-A": "$upstream_nosuch"}, []),
+        ({"add": ["X-B: $upstream_nosuch"]}, [(b"x-a", b"a")]),
     ],
 )
 async def test_headers(headers: Any, expected: Any) -> None:
