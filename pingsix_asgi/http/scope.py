@@ -21,6 +21,8 @@ _ABSOLUTE_FORM = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 Some servers leave it in. The Host header decides about the host, as it does with the others.
 """
+_PORT = re.compile(rb"(?:[^\[\]:]|\]):([0-9]{1,9})$")
+_PORTS = {"http": 80, "https": 443}
 HOSTS_REMEMBERED = 1024
 """Host header values whose reading is kept; clients choose them, so there is a bound."""
 _PATHS_REMEMBERED = 1024
@@ -96,3 +98,13 @@ def _host_name(value: bytes) -> str:
     if match is None:
         raise DownstreamError("bad Host header")
     return match[1]
+
+
+def odd_port(headers: RawHeaders, scheme: str) -> str:
+    """Return ":port" if the Host header names one that is not the scheme's, else ""."""
+    for name, value in headers:
+        if name == b"host":
+            found = _PORT.search(value)
+            port = int(found[1]) if found else 0
+            return f":{port}" if port and port != _PORTS.get(scheme) else ""
+    return ""

@@ -21,6 +21,7 @@ from ..errors import SchemaError
 from ..expr.template import Template
 from ..expr.variables import getter
 from ..http.headers import Headers
+from ..http.scope import odd_port
 from ..model.fields import Unique
 from ..plugin.base import Host, PluginConf
 
@@ -129,6 +130,8 @@ class ProxyCache(CachingPlugin):
         parts = [part.render(ctx) for part in self._key]
         if method == "POST":
             parts.append("POST")
+        if port := odd_port(ctx.scope["headers"], ctx.request.scheme):
+            parts.append(port)  # the origin is told, while $host has none
         if self._isolates:
             who = ctx.consumer.username if ctx.consumer else _remote_user(ctx)
             if who:
@@ -217,7 +220,8 @@ class Cache(CachingPlugin):
 
     def key(self, ctx: Context, method: str) -> str:
         request = ctx.request
-        parts = [str(self._place(ctx).number), request.scheme, request.host, request.path]
+        host = request.host + odd_port(ctx.scope["headers"], request.scheme)
+        parts = [str(self._place(ctx).number), request.scheme, host, request.path]
         if method not in ("GET", "HEAD"):
             parts.append(method)
         return "\x00".join([*parts, request.query.decode("latin-1")])

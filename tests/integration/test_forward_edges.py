@@ -111,3 +111,28 @@ async def test_an_upgrade_without_body_is_passed_on_as_a_request(http: str) -> N
         answer = await talk(served.port, request("GET /", *UPGRADE), empty, LAST)
     assert answer.count(b"HTTP/1.1 200 ") == 3
     assert all(b"upgrade" not in head for head in node.heads)
+
+
+async def names_its_host(peer: Peer) -> None:
+    while True:
+        head = await peer.request()
+        host = head.split(b"host: ")[1].split(b"\r\n")[0]
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(host), host))
+
+
+@pytest.mark.parametrize(
+    "plugins",
+    [
+        {"cache": {"ttl": 60}},
+        {"proxy-cache": {"cache_zone": "memory_cache", "cache_strategy": "memory"}},
+    ],
+    ids=["cache", "proxy-cache"],
+)
+async def test_an_answer_for_another_port_is_not_served_from_a_cache(plugins: Any) -> None:
+    async with (
+        raw_upstream(names_its_host) as node,
+        serving(gateway(node.port, plugins)) as served,
+    ):
+        for host in (b"a.test:1337", b"a.test", b"a.test:80"):
+            answer = await talk(served.port, LAST.replace(b"a.test", host), pause_s=0)
+            assert answer.endswith(b"\r\n\r\n" + host.removesuffix(b":80"))

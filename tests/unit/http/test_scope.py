@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingsix_asgi.errors import DownstreamError
-from pingsix_asgi.http.scope import read_host, read_path
+from pingsix_asgi.http.scope import odd_port, read_host, read_path
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,21 @@ def test_a_path_that_leaves_the_root_path_is_refused(path: str, root: str) -> No
 def test_a_path_that_stays_below_the_root_path_is_read(path: str, canonical: str) -> None:
     scope = {"path": path, "raw_path": path.encode(), "root_path": "/api"}
     assert read_path(scope)[0] == canonical
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "port"),
+    [
+        (b"a.test", "http", ""),
+        (b"a.test:80", "http", ""),
+        (b"a.test:080", "http", ""),
+        (b"a.test:80", "https", ":80"),
+        (b"a.test:1337", "http", ":1337"),
+        (b"a.test:", "http", ""),
+        (b"[::1]", "http", ""),
+        (b"[::1]:81", "http", ":81"),
+    ],
+)
+def test_the_port_a_host_names(value: bytes, scheme: str, port: str) -> None:
+    assert odd_port([(b"x-a", b"b:1"), (b"host", value)], scheme) == port
+    assert odd_port([], scheme) == ""
