@@ -22,6 +22,8 @@ _HTTPS = 443
 _BAD_PAIR = "invalid {} ({}, {}), err:{}"
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 """What must not stand in a Location as it is: controls (header injection), spaces, non-ASCII."""
+_BACKSLASH = re.compile(r"(\\\$?)")
+"""A backslash of the conf stays, and what it escapes is no variable."""
 _TOO_FEW = "expect array to have at least 2 items"
 
 
@@ -80,11 +82,14 @@ class Redirect(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._status = conf.ret_code
-        self._uri = Template(conf.uri) if conf.uri else None
-        self.needs_body = self._uri is not None and self._uri.needs_body
+        parts = _BACKSLASH.split(conf.uri) if conf.uri else ()
+        self._uri = [part if index % 2 else Template(part) for index, part in enumerate(parts)]
+        self.needs_body = Template(conf.uri or "").needs_body
         self._to_https = bool(conf.http_to_https)
         self._substitutions = compile_pairs(conf.regex_uri or [], "regex_uri", _BAD_PAIR)
         self._encode = conf.encode_uri
+        self._backslash = "\\" if conf.encode_uri else "%5C"
+        """For one of the client's: browsers read it as a slash, "/\\other.test" is another host."""
         self._append_query = conf.append_query_string
         self._host = conf.redirect_host
         self._port = conf.https_port
@@ -103,15 +108,12 @@ class Redirect(Plugin):
     def rewrite(self, ctx: Context) -> Reply:
         if self._to_https:
             return self._secure(ctx)
-        uri = self._uri.render(ctx) if self._uri is not None else self._rewritten(ctx)
+        uri = self._rendered(ctx) if self._uri else self._rewritten(ctx)
         if uri is None:
             return None
         if self._encode:
             path, mark, query = uri.partition("?")
             uri = encode_path(path).decode("ascii") + mark + query
-        if self._uri is None or not self._uri.is_constant:
-            # Browsers read it as a slash: a client's "/\other.test" would lead to another host.
-            uri = uri.replace("\\", "%5C")
         if self._append_query and ctx.request.query:
             separator = "&" if "?" in uri else "?"
             uri += separator + ctx.request.query.decode("latin-1")
@@ -132,7 +134,13 @@ class Redirect(Plugin):
 
     def _rewritten(self, ctx: Context) -> str | None:
         found, uri = first_match(self._substitutions, ctx.request.path)
-        return None if found is None else uri
+        return None if found is None else uri.replace("\\", self._backslash)
+
+    def _rendered(self, ctx: Context) -> str:
+        return "".join(
+            part if isinstance(part, str) else part.render(ctx).replace("\\", self._backslash)
+            for part in self._uri
+        )
 
 
 def _redirect(status: int, location: str) -> Response:

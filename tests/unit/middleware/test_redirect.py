@@ -24,6 +24,7 @@ from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone
         ({"uri": "${uri}_x"}, "/hello", 302, "/hello_x"),
         ({"uri": "/foo$$uri"}, "/hello", 302, "/foo$/hello"),
         ({"uri": "/foo\\$uri"}, "/hello", 302, "/foo\\$uri"),
+        ({"uri": "$uri/\\$uri\\x"}, "/%5Ca", 302, "/%5Ca/\\$uri\\x"),
         ({"uri": "$uri/"}, "/%5Cother.test/x", 302, "/%5Cother.test/x/"),
         ({"uri": "$uri", "encode_uri": True}, "/%5Cother.test/x", 302, "/%5Cother.test/x"),
         ({"uri": "/$arg_x"}, "/?x=%5Cother.test", 302, "/%5Cother.test"),
