@@ -17,8 +17,9 @@ class Substitution:
     """One pattern and its replacement.
 
     ``options`` are ngx.re flags: i, m, s and x mean what they mean there; j, o, d, u, … which
-    steer the engine, are accepted and ignored. Raises ValueError for a pattern that does not
-    compile, an unknown flag or a reference to a group it does not have.
+    steer the engine, are accepted and ignored. A reference to a group that the pattern does not
+    have is empty. Raises ValueError for a pattern that does not compile, an unknown flag, or a "$"
+    in the replacement that is none of ``$1``, ``${1}`` and ``$$``.
     """
 
     def __init__(self, pattern: str, replacement: str, options: str = "") -> None:
@@ -88,10 +89,13 @@ def _compile(replacement: str, groups: int) -> Callable[[re.Match[str]], str]:
         parts.append(replacement[position : reference.start()])
         position = reference.end()
         number = reference[1] or reference[2]
-        parts.append("$" if number is None else int(number))
+        if number is None:
+            parts.append("$")
+        elif int(number) <= groups:
+            parts.append(int(number))
     parts.append(replacement[position:])
-    if any(isinstance(part, int) and part > groups for part in parts):
-        raise ValueError(f'the replacement "{replacement}" refers to a group that does not exist')
+    if "$" in _REFERENCE.sub(" ", replacement):
+        raise ValueError("failed to compile the replacement template")
 
     def replace(found: re.Match[str]) -> str:
         return "".join(part if isinstance(part, str) else found[part] or "" for part in parts)

@@ -108,6 +108,7 @@ async def test_captures_in_header_values_are_never_read_as_templates() -> None:
         ({"regex_uri": ["^/a"]}, "at least 2 items"),
         ({"regex_uri": ["^/a", "/b", "^/c"]}, "even number"),
         ({"regex_uri": ["^/(a", "/b"]}, "invalid regex_uri"),
+        ({"regex_uri": ["^/(a)", "/$`1"]}, r"invalid regex_uri\(\^/\(a\), /\$`1\): "),
         ({"method": "GET1"}, "matches none of the enum values"),
         ({"host": "a b"}, "failed to match pattern"),
         ({"headers": {}}, "at least 1"),

@@ -38,6 +38,7 @@ from pingsix_asgi.testing import Client, EchoApp, FakeClock, alone
         ({"uri": "/a$arg_x"}, "/?x=%0d%0aset-cookie:b", 302, "/a%0D%0Aset-cookie:b"),
         ({"uri": "/é"}, "/", 302, "/%C3%A9"),
         ({"regex_uri": ["^/test/(.*)", "/$1"]}, "/test/a/b?c=1", 302, "/a/b"),
+        ({"regex_uri": ["^/test/(.*)", "/$1$2-${12}-$$2"]}, "/test/a", 302, "/a--$2"),
         (
             {"regex_uri": ["^/(\\d+)/(\\w+)", "http://x.test/${2}/${1}"]},
             "/5/a",
@@ -117,7 +118,12 @@ async def test_http_to_https_false_does_nothing() -> None:
         ({"regex_uri": ["^/a", "/b", "^/c"]}, "even number"),
         ({"regex_uri": ["^/(", "/b"]}, r"invalid regex_uri \(\^/\(, /b\), err:"),
         ({"regex_uri": ["^/(", "/x"]}, "invalid regex_uri"),
-        ({"regex_uri": ["^/", "/$1"]}, "group that does not exist"),
+        (
+            {"regex_uri": ["^/(.*)", "/$`1"]},
+            r"regex_uri \(\^/\(\.\*\), /\$`1\), err:failed to compile the replacement template",
+        ),
+        ({"regex_uri": ["^/(.*)", "/${1"]}, "failed to compile the replacement"),
+        ({"regex_uri": ["^/(.*)", "/$name"]}, "failed to compile the replacement"),
         ({"uri": "/x", "trusted_proxies": ["x"]}, "trusted_proxies"),
     ],
 )
