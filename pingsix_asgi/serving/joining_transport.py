@@ -7,6 +7,7 @@ once: for a small answer the second call costs as much as everything the gateway
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 _HELD_BYTES: Final = 64 * 1024
@@ -14,7 +15,7 @@ _HELD_BYTES: Final = 64 * 1024
 
 
 class JoiningTransport:
-    """Stands before a transport; everything but writing and closing is the transport's own."""
+    """Stands before a transport; all that has nothing to do with writing is the transport's own."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -35,12 +36,21 @@ class JoiningTransport:
         if len(data) > _HELD_BYTES:
             self.flush()
 
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        """Write all pieces."""
+        self.write(b"".join(pieces))
+
     def flush(self) -> None:
         """Send what is held."""
         held = self._held
         if held:
             self._held = []
             self._transport.write(b"".join(held))
+
+    def write_eof(self) -> None:
+        """Send what is held, then say that no more comes."""
+        self.flush()
+        self._transport.write_eof()
 
     def close(self) -> None:
         """Send what is held, then close in order."""
@@ -51,3 +61,15 @@ class JoiningTransport:
         """Close at once."""
         self._held.clear()
         self._transport.abort()
+
+
+class Joining:
+    """Mixin of uvicorn's HTTP/1.1 protocols: gives their requests a joining transport."""
+
+    transport: Any
+    loop: asyncio.AbstractEventLoop
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin; answers are written through a transport of ours."""
+        super().connection_made(transport)  # type: ignore[misc]  # the protocol's own
+        self.transport = JoiningTransport(transport, self.loop)

@@ -40,7 +40,9 @@ def _protocol(parser: HTTPParser, http2: bool) -> type[asyncio.Protocol] | str:
     if http2:
         return "zttp"
     if choose_parser(parser) == "httptools":
-        return "httptools"
+        from .httptools_protocol import JoiningHttpToolsProtocol
+
+        return JoiningHttpToolsProtocol
     from .zttp_protocol import StrictZttpProtocol
 
     return StrictZttpProtocol

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 
-from .joining_transport import JoiningTransport
+from .joining_transport import Joining
 
 
-class StrictZttpProtocol(ZttpProtocol):
+class StrictZttpProtocol(Joining, ZttpProtocol):  # type: ignore[misc]  # asyncio has it wider
     """HTTP/1.1, answering 400 where uvicorn would drop the connection with a traceback."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; head and body of a small answer go out together."""
-        super().connection_made(transport)
-        self.transport = cast("asyncio.Transport", JoiningTransport(transport, self.loop))
 
     def data_received(self, data: bytes) -> None:
         """Read on; a request line with bytes outside ASCII is refused."""

@@ -19,6 +19,9 @@ class Wire:
     def write(self, data: bytes) -> None:
         self.told.append(data)
 
+    def write_eof(self) -> None:
+        self.told.append("eof")
+
     def close(self) -> None:
         self.told.append("close")
 
@@ -62,6 +65,15 @@ async def test_closing_sends_what_is_held(wire: Wire, transport: JoiningTranspor
     transport.close()
     await asyncio.sleep(0)
     assert wire.told == [b"bye", "close"]
+
+
+async def test_every_way_of_writing_keeps_the_order(
+    wire: Wire, transport: JoiningTransport
+) -> None:
+    transport.write(b"a")
+    transport.writelines([b"b", b"c"])
+    transport.write_eof()
+    assert wire.told == [b"abc", "eof"]
 
 
 async def test_aborting_drops_what_is_held(wire: Wire, transport: JoiningTransport) -> None:
