@@ -10,6 +10,7 @@ from support.conformance import Bench
 from support.pki import PKI
 
 NODES = {"127.0.0.1:8080": 1}
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIGKLMNOPQRSTUVWXYZ0123456789"
 SHOWN = {
     "hash_on": "vars",
     "nodes": NODES,
@@ -31,6 +32,22 @@ CASES: list[tuple[str, Any, Any]] = [
     ("global_rules", {"plugins": {"proxy-rewrite": {"uri": "/"}}},
      {"plugins": {"proxy-rewrite": {"uri": "/", "use_real_request_uri_unsafe": False}}}),
     ("plugin_configs", {"plugins": {}}, {"plugins": {}}),
+    ("plugin_configs", {"plugins": {"gzip": {}}},
+     {"plugins": {"gzip": {"types": ["text/html"], "min_length": 20, "comp_level": 1,
+                           "http_version": 1.1, "buffers": {"number": 32, "size": 4096}}}}),
+    ("plugin_configs", {"plugins": {"brotli": {}}},
+     {"plugins": {"brotli": {"types": ["text/html"], "min_length": 20, "comp_level": 6, "mode": 0,
+                             "http_version": 1.1, "lgwin": 19, "lgblock": 0}}}),
+    ("plugin_configs", {"plugins": {"traffic-split": {"rules": [{}]}}},
+     {"plugins": {"traffic-split": {"rules": [{"weighted_upstreams": [{"weight": 1}]}]}}}),
+    ("plugin_configs", {"plugins": {"api-breaker": {"break_response_code": 502, "healthy": {}}}},
+     {"plugins": {"api-breaker": {"break_response_code": 502, "max_breaker_sec": 300,
+                                  "healthy": {"http_statuses": [200], "successes": 3},
+                                  "unhealthy": {"http_statuses": [500], "failures": 3}}}}),
+    ("plugin_configs", {"plugins": {"request-id": {"range_id": {"length": 7}}}},
+     {"plugins": {"request-id": {"header_name": "X-Request-Id", "include_in_response": True,
+                                 "range_id": {"length": 7, "char_set": LETTERS},
+                                 "algorithm": "uuid"}}}),
 ]  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 """Documents as APISIX shows them: with the defaults of fields that were left out.
 
-Stored is what was sent; only answers are completed. An object that was left out stays out, and so
-do options of plugins that APISIX does not have.
+Stored is what was sent; only answers are completed. An object of a resource that was left out stays
+out, and so do options of plugins that APISIX does not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
@@ -14,12 +14,14 @@ from pydantic import BaseModel
 
 from ...errors import ReferenceMissing
 from ...model.resources import MODELS
+from ...plugin.base import PluginConf
 from ...plugin.registry import Registry
 from ...types import JSON
 
 _OF_CONSUMERS: Final = ("consumers", "credentials")
 _OURS: Final = frozenset(
     (
+        "decompression",
         "forwarded_header_error_policy",
         "key_claim_name",
         "keys",
@@ -28,6 +30,7 @@ _OURS: Final = frozenset(
         "required_claims",
         "trusted_proxies",
         "use_forwarded_headers",
+        "vary",
     )
 )
 """Options of plugins that APISIX does not have, or has no default for."""
@@ -97,17 +100,19 @@ def _shape(model: type[BaseModel]) -> _Shape:
     for name, field in model.model_fields.items():
         key = field.alias or name
         default = None if field.is_required() else field.get_default()
-        if isinstance(default, bool | int | float | str):
-            defaults.append((key, default))
-        elif isinstance(default, tuple | list) and default and not _has_models(default):
-            defaults.append((key, list(default)))
+        if isinstance(default, bool | int | float | str | PluginConf):
+            defaults.append((key, _shown(default)))
+        elif isinstance(default, tuple | list) and default:
+            defaults.append((key, [_shown(one) for one in default]))
         for inner, is_array in _models_in(field.annotation, False):
             (arrays if is_array else objects).append((key, inner))
     return _Shape(tuple(defaults), tuple(objects), tuple(arrays))
 
 
-def _has_models(values: Iterable[Any]) -> bool:
-    return any(isinstance(value, BaseModel) for value in values)
+def _shown(value: Any) -> JSON:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    return value
 
 
 def _models_in(annotation: Any, is_array: bool) -> Iterator[tuple[type[BaseModel], bool]]:
