@@ -27,7 +27,8 @@ _KNOWN = (*_XML, *_JSON, "text/html")
 
 class Mocking(Plugin):
     """Never ask the target: answer with ``response_example``, or with random data that fit
-    ``response_schema`` (its ``example`` values are used where given).
+    ``response_schema`` (its ``example`` values are used where given); for ``text/html`` there are
+    none. Variables are filled in either way.
 
     Source: apisix/plugins/mocking.lua. Differs: ``x-mock-by`` names this gateway.
     """
@@ -58,9 +59,9 @@ class Mocking(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._example = None if conf.response_example is None else Template(conf.response_example)
-        self.needs_body = self._example is not None and self._example.needs_body
-        self._schema = conf.response_schema or {}
-        self._is_xml = _media_type(conf.content_type) in _XML
+        self._schema = {"type": "object", **(conf.response_schema or {})}
+        self.needs_body = (self._example or Template(json.dumps(self._schema))).needs_body
+        self._type = _media_type(conf.content_type)
         self._status = conf.response_status
         self._delay = conf.delay
         self._headers = [(b"content-type", conf.content_type.encode("latin-1", "replace"))]
@@ -76,14 +77,18 @@ class Mocking(Plugin):
         return self._answer(ctx)
 
     def _answer(self, ctx: Context) -> Response:
-        if self._example is not None:
-            body = self._example.render(ctx)
-        else:
-            made = _make({"type": "object", **self._schema})
-            body = _xml("data", made) if self._is_xml else json.dumps(made, separators=(",", ":"))
+        body = self._example or Template(self._made_up())
         headers = Headers(self._headers)
         self._extra.apply(headers, ctx)
-        return Response(self._status, body.encode("utf-8", "surrogateescape"), headers.raw)
+        content = body.render(ctx).encode("utf-8", "surrogateescape")
+        return Response(self._status, content, headers.raw)
+
+    def _made_up(self) -> str:
+        if self._type in _XML:
+            return _xml("data", _make(self._schema))
+        if self._type in _JSON:
+            return json.dumps(_make(self._schema), separators=(",", ":"))
+        return ""
 
 
 def _media_type(content_type: str) -> str:

@@ -53,6 +53,20 @@ async def test_xml() -> None:
     assert tree.findtext("o/x") == "<&>"
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", '{"ip":"127.0.0.1"}'),
+        ("application/xml", "<data><ip>127.0.0.1</ip></data>"),
+        ("text/html", ""),
+    ],
+)
+async def test_variables_in_examples_of_a_schema(kind: str, body: str) -> None:
+    schema = {"properties": {"ip": {"type": "string", "example": "$remote_addr"}}}
+    app = alone(Mocking, response_schema=schema, content_type=kind)
+    assert (await Client(app).get()).text == body
+
+
 async def test_headers_and_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
 
