@@ -29,6 +29,9 @@ _JSON_TYPES = {
     "tuple": "array",
 }
 
+_BY_PATTERN: dict[int | str, str] = {"labels": ".*", "extra_headers": "^[^:]+$"}
+"""Objects whose fields APISIX's schemas describe by a pattern of their names."""
+
 
 class Model(BaseModel):
     """Frozen, strict (no "5" for 5), unknown fields refused."""
@@ -146,8 +149,9 @@ def _chain(where: tuple[int | str, ...]) -> str:
 def _link(parent: list[int | str], part: int | str) -> str:
     if isinstance(part, int):
         return f"failed to validate item {part + 1}: "
-    if parent == ["labels"]:  # fields by pattern, as APISIX has them only there
-        return f'failed to validate {part} (matching ".*"): '
+    pattern = _BY_PATTERN.get(parent[0]) if parent else None
+    if pattern is not None:
+        return f'failed to validate {part} (matching "{pattern}"): '
     return f'property "{part}" validation failed: '
 
 

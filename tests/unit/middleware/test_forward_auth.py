@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.middleware.forward_auth import ForwardAuth
 from pingsix_asgi.testing import Client, EchoApp, FakeClock, together
 from pingsix_asgi.types import Receive, Scope, Send
@@ -118,6 +119,13 @@ async def test_hosts_are_told_apart_and_failures_are_not_kept() -> None:
             assert (await client.get("/", {"authorization": "broken"})).status == 503
         assert service.asked == 4
         await client.lifespan()
+
+
+def test_a_bad_header_is_named_as_apisix_does() -> None:
+    with pytest.raises(
+        SchemaError, match=r'to validate X-A \(matching "\^\[\^:\]\+\$"\): wrong type'
+    ):
+        together({ForwardAuth: {"uri": "http://a.test/", "extra_headers": {"X-A": 1}}})
 
 
 async def test_the_service_sees_every_line_of_a_header() -> None:
