@@ -19,23 +19,28 @@ async def serve(ctx: Context, match: Match) -> None:
     """Answer one HTTP request or WebSocket handshake that was matched.
 
     A RequestError before the response started is answered with its status; after that it goes on
-    to the server, which aborts the connection. What the wrapped app raises always goes on.
+    to the server, which aborts the connection. What the wrapped app raises always goes on, but for
+    a RequestError of ours that it lets through before its response started: of a middleware or a
+    receive that plugins put around it, so then what is sent is observed.
     """
     ctx.match = match
     ctx.target = match.target
     plan = match.plan
     ctx.plan = plan.outer or plan
+    receive = ctx.receive
     try:
         reply = run(plan.request, ctx)
         if reply is not None and not isinstance(reply, Response):
             reply = await reply
         if reply is None:
             plan = ctx.plan
-            send = ctx.observed_send if plan.observes_response else ctx.server_send
-            if plan.middleware is None:
-                await ctx.target(ctx, ctx.receive, send)
+            if plan.middleware is not None:
+                scope = {**ctx.app_scope(), CONTEXT_KEY: ctx}
+                await plan.middleware(scope, ctx.receive, ctx.observed_send)
+            elif plan.observes_response or ctx.receive is not receive:
+                await ctx.target(ctx, ctx.receive, ctx.observed_send)
             else:
-                await plan.middleware({**ctx.app_scope(), CONTEXT_KEY: ctx}, ctx.receive, send)
+                await ctx.target(ctx, receive, ctx.server_send)
         else:
             await ctx.reply(reply)
     except RequestError as error:

@@ -27,6 +27,7 @@ class Connection(ResponseReader, asyncio.Protocol):
 
     __slots__ = (
         "_drained",
+        "_ending",
         "_gate",
         "_is_paused",
         "_pool",
@@ -45,6 +46,7 @@ class Connection(ResponseReader, asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport
         self._drained: asyncio.Future[None] | None = None
+        self._ending: asyncio.TimerHandle | None = None
         self._gate: asyncio.Future[None] | None = None
         self._is_paused = False
         self._size = 0
@@ -119,18 +121,30 @@ class Connection(ResponseReader, asyncio.Protocol):
                 self._transport.resume_reading()
 
     def close(self) -> None:
-        """Close in order, sending what is written."""
+        """Close; what the node has not taken by now it does not get: it may never read again."""
         if not self.closed:
-            self.closed = True
-            self.exchange = None
-            self._transport.close()
+            if self.unsent():
+                self.abort()
+            else:
+                self._close()
+
+    def close_within(self, seconds: float) -> None:
+        """Close once the node has taken what is written, at the latest after ``seconds``."""
+        if not self.closed:
+            self._close()
+            self._ending = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def _close(self) -> None:
+        self.closed = True
+        self.exchange = None
+        self._transport.close()
 
     def abort(self) -> None:
         """Close at once, dropping what is written."""
+        self._transport.abort()
         if not self.closed:
             self.closed = True
             self.exchange = None
-            self._transport.abort()
             self._wake_writer()
 
     # -- what the transport tells
@@ -172,6 +186,8 @@ class Connection(ResponseReader, asyncio.Protocol):
         self.closed = True
         self._wake_writer()
         self._pool.lost(self)
+        if self._ending is not None:
+            self._ending.cancel()
         if exchange is None:
             return
         self.exchange = None

@@ -204,4 +204,6 @@ class Exchange:
             self.upload.cancel()
             self.upload = None
             self.body_read = True
+        if self.connection is not None:
+            self.connection.abort()
         self.error = self.connection = None

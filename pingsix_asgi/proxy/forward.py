@@ -131,6 +131,9 @@ class Forward:
     def _ask_at_once(self, ctx: Context, exchange: Exchange) -> Connection | None:
         """Send a plain request without body on a connection that is idle, if there is one."""
         node: Node = ctx.node
+        is_head = ctx.request.method == "HEAD"
+        if is_head and ctx.scope["method"] != "HEAD":
+            return None
         host = None if self._passes_host else self._host(node)
         encoded = None if ctx.body else self.forwarding.plain(ctx.request, ctx.scope, host)
         if encoded is None:
@@ -140,7 +143,7 @@ class Forward:
             self.upstream.started(node)
             exchange.asked = node
             exchange.connection = connection
-            connection.send(exchange, encoded, ctx.request.method == "HEAD")
+            connection.send(exchange, encoded, is_head)
         return connection
 
     def _encode(self, node: Node, head: Head, framing: bytes) -> bytes:
@@ -197,9 +200,13 @@ class Forward:
                 if connection is None:
                     connection = await self._connect(exchange, pool)
                 exchange.connection = connection
-                outgoing.send(exchange, connection, encoded, ctx.request.method == "HEAD")
+                is_head = ctx.request.method == "HEAD"
+                outgoing.send(exchange, connection, encoded, is_head)
                 while not connection.ready:
                     await exchange.wait("read", self.timeouts.read)
+                outgoing.judge(connection)
+                if is_head and ctx.scope.get("method") != "HEAD":  # the client expects a body
+                    connection.drop_length()
                 return connection
             except UpstreamError as error:
                 failure = error
@@ -231,12 +238,15 @@ class Forward:
             return True
         self._finished(exchange, error=error)
         exchange.failed(node.name, error.status)
+        error.headers = (_statuses_field(exchange),)
         tried.append(node)
         upstream = self.upstream
         if not repeats or len(tried) > min(upstream.retries, MAX_ATTEMPTS - 1):
             raise error
         if upstream.retry_timeout and exchange.response_s > upstream.retry_timeout:
-            raise UpstreamError(f"retry_timeout has passed: {error}", status=502) from error
+            late = UpstreamError(f"retry_timeout has passed: {error}", status=502)
+            late.headers = error.headers
+            raise late from error
         try:
             ctx.node = upstream.pick(ctx, tried)
         except NoNode:
@@ -272,8 +282,7 @@ class Forward:
         if server is not None:
             connection.headers.append((b"server", server))
         if status >= self._shown_from:
-            shown = ", ".join(map(str, exchange.statuses)).encode()
-            connection.headers.append((b"x-apisix-upstream-status", shown))
+            connection.headers.append(_statuses_field(exchange))
 
     def _whole_body(self, ctx: Context, exchange: Exchange, connection: Connection) -> bytes:
         """Return the body of an answer that is complete; its connection is free already."""
@@ -329,3 +338,8 @@ class Forward:
         if node.port == _STANDARD_PORTS.get(upstream.scheme):
             return host.encode()
         return f"{host}:{node.port}".encode()
+
+
+def _statuses_field(exchange: Exchange) -> tuple[bytes, bytes]:
+    """Return the field that tells what each attempt gave."""
+    return b"x-apisix-upstream-status", ", ".join(map(str, exchange.statuses)).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..context import Context
+from ..errors import RequestError
 from ..http.response import Response
 from ..types import ASGIApp, Receive, Send
 
@@ -21,4 +22,9 @@ class LocalTarget:
 
     async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:
         """Call the app; what it raises goes on to the server."""
-        await self._app(ctx.app_scope(), receive, send)
+        try:
+            await self._app(ctx.app_scope(), receive, send)
+        except RequestError as error:
+            if send is ctx.server_send:  # nobody saw whether the response started: no second one
+                ctx.status = ctx.status or error.status
+            raise

@@ -79,6 +79,9 @@ class Outgoing:
                 self._upload(exchange, connection), name="pingsix: upload"
             )
 
+    def judge(self, connection: Connection) -> None:
+        """Look at the head of the answer first. Raises UpstreamProtocolError if it does not fit."""
+
     def replayed(self, receive: Receive) -> Receive:
         """Return a ``receive`` that gives what was read already, then the rest."""
         pending: list[Message] = [

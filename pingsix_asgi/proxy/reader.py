@@ -20,7 +20,8 @@ HELD_BYTES: Final = 64 * 1024
 dies in the middle costs a 502 rather than an aborted client connection."""
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Of a response, 1xx responses before it included; nginx allows 4 or 8 KiB by default."""
+"""Of a response, 1xx responses before it included, and of its trailers; nginx allows 4 or 8 KiB by
+default."""
 
 _MAX_NAMES: Final = 1024
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Close"})
@@ -171,10 +172,15 @@ class ResponseReader:
             if self.has_head:
                 self._is_framed = True
                 if not self.complete:
+                    self._head_bytes = 0
                     self._find_framing()
+        elif self.chunked:
+            self._head_bytes = 0 if self.pieces else self._head_bytes + len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise UpstreamProtocolError("chunk extension or trailers without end")
 
     def _recall(self, known: _Known, data: bytes, end: int) -> bool:
-        """Read a response whose head is known; the parser never sees it. False if not all is there."""
+        """Read a response whose head is known, past the parser. False if not all is there."""
         status, headers, server, keep_alive, length = known
         if len(data) - end != length:
             return False
@@ -202,6 +208,10 @@ class ResponseReader:
         if self.until_close:
             self.complete = self.ready = True
         return self.complete
+
+    def drop_length(self) -> None:
+        """Drop a length that is not that of the body."""
+        self.headers[:] = [pair for pair in self.headers if pair[0] != b"content-length"]
 
     def passable_trailers(self) -> RawHeaders:
         """Return the trailers that may be passed on."""
@@ -235,12 +245,12 @@ class ResponseReader:
         self.status = status
         self.has_head = True
         self.keep_alive = self._parser.should_keep_alive()
+        if status in (204, 304):  # no body, so no length either: a server would wait for one
+            self.drop_length()
         if self._is_head:
             self.complete = self.ready = True
             raise _Stop  # llhttp cannot be told that no body follows
-        if status in (204, 304):  # no body, so no length either: a server would wait for one
-            self.headers[:] = [pair for pair in self.headers if pair[0] != b"content-length"]
-        elif self.chunked:
+        if self.chunked and status not in (204, 304):
             if self._parser.get_http_version() != "1.1":
                 raise _Stop("transfer-encoding in a response that is not HTTP/1.1")
             self._sink = self.trailers = []
@@ -249,6 +259,8 @@ class ResponseReader:
         self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
+        if self.trailers and _size(self.trailers) > MAX_HEAD_BYTES:
+            raise _Stop("trailers are too large")
         if self.has_head:
             self.complete = self.ready = True
             return
@@ -307,6 +319,10 @@ class ResponseReader:
     def _check_head_size(self) -> None:
         size = self._head_bytes
         if self.has_head:
-            size = sum(len(name) + len(value) + 4 for name, value in self.headers)
+            size = _size(self.headers)
         if size > MAX_HEAD_BYTES:
             raise UpstreamProtocolError(f"response head is larger than {MAX_HEAD_BYTES} bytes")
+
+
+def _size(fields: RawHeaders) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in fields)

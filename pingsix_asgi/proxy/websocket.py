@@ -38,12 +38,17 @@ logger = logging.getLogger("pingsix_asgi.proxy")
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Of one message from a node, as uvicorn's default for one from a client."""
 
+_MESSAGE_COST: Final = 256
+"""Bytes that a waiting message takes beside its text: many empty ones are a burden, too."""
+
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NO_CODE: Final = 1005
 _LOST: Final = 1011
 """What a client is told when the node is gone without a close frame: 1006 cannot be sent."""
 _SENDABLE: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-_ANSWERED: Final = frozenset({b"sec-websocket-accept", b"sec-websocket-extensions"})
+_ACCEPT: Final = b"sec-websocket-accept"
+_CHOSEN: Final = b"sec-websocket-protocol"
+_ANSWERED: Final = frozenset({_ACCEPT, _CHOSEN, b"sec-websocket-extensions", b"content-length"})
 
 
 async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -> None:
@@ -69,6 +74,9 @@ async def bridge(forward: Forward, ctx: Context, receive: Receive, send: Send) -
                 error = await Tunnel(exchange, connection, receive, send).run()
             else:
                 await _refuse(ctx, exchange, connection, send)
+        except UpstreamError as failure:
+            error = failure
+            raise
         finally:
             forward.answered(exchange, error)
     finally:
@@ -112,25 +120,21 @@ class Handshake(Outgoing):
 
         return replay
 
-    def accepted(self, connection: Connection) -> Message:
-        """Return the message that accepts the client as the node accepted us.
-
-        Raises UpstreamProtocolError for an answer that does not fit what was asked (RFC 6455 §4.1).
-        """
-        accept: list[bytes] = []
-        chosen: list[str] = []
-        headers = []
-        for name, value in connection.headers:
-            if name == b"sec-websocket-protocol":
-                chosen.append(value.decode("latin-1").strip())
-            elif name == b"sec-websocket-accept":
-                accept.append(value.strip())
-            elif name not in _ANSWERED and name != b"content-length":
-                headers.append((name, value))
+    def judge(self, connection: Connection) -> None:
+        """Refuse an acceptance that does not fit what was asked (RFC 6455 §4.1)."""
+        if connection.status != 101:
+            return
+        accept = [value.strip() for name, value in connection.headers if name == _ACCEPT]
         if connection.upgraded is None or accept != [self._accept]:
             raise UpstreamProtocolError("not a valid answer to a WebSocket handshake")
+        chosen = _subprotocols(connection)
         if chosen and (len(chosen) > 1 or chosen[0] not in self._offered):
             raise UpstreamProtocolError("a subprotocol was chosen that was not offered")
+
+    def accepted(self, connection: Connection) -> Message:
+        """Return the message that accepts the client as the node accepted us."""
+        chosen = _subprotocols(connection)
+        headers = [pair for pair in connection.headers if pair[0] not in _ANSWERED]
         return {
             "type": "websocket.accept",
             "subprotocol": chosen[0] if chosen else None,
@@ -175,7 +179,7 @@ class Tunnel:
             await asyncio.wait((upward,))
             await self._send(self._closing)
         exchange.connection = None
-        connection.close()  # in order: a close frame may still be on its way
+        connection.close_within(exchange.timeouts.send)  # a close frame may still be on its way
         return failure
 
     async def _pass_down(self) -> None:
@@ -229,7 +233,7 @@ class Tunnel:
         for frame in protocol.events_received():
             if isinstance(frame, Frame):
                 self._take(frame)
-        self._flush()
+        self._answer()
         if self._closing is None and (data is None or protocol.parser_exc is not None):
             sent = protocol.close_sent
             code = _LOST if sent is None else sent.code
@@ -252,7 +256,8 @@ class Tunnel:
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             if frame.opcode is not Opcode.CONT:
                 self._is_text = frame.opcode is Opcode.TEXT
-            self._fragments.append(bytes(frame.data))
+            if frame.data:
+                self._fragments.append(bytes(frame.data))
             if frame.fin:
                 self._deliver(b"".join(self._fragments))
                 self._fragments.clear()
@@ -268,12 +273,19 @@ class Tunnel:
                 self._closing = {"type": "websocket.close", "code": 1007, "reason": ""}
                 return
             self._inbox.append({"type": "websocket.send", "text": text})
-        self._inbox_bytes += len(body)
+        self._inbox_bytes += len(body) + _MESSAGE_COST
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if data:
                 self._connection.write(data)
+
+    def _answer(self) -> None:
+        """Write what bytes of the node gave rise to, but no pongs to one that does not read."""
+        if self._connection.write_paused and self._protocol.state is State.OPEN:
+            self._protocol.data_to_send()
+        else:
+            self._flush()
 
 
 async def _refuse(ctx: Context, exchange: Exchange, connection: Connection, send: Send) -> None:
@@ -282,6 +294,13 @@ async def _refuse(ctx: Context, exchange: Exchange, connection: Connection, send
         await relay(exchange, connection, send, prefix="websocket.http")
     else:
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
+
+
+def _subprotocols(connection: Connection) -> list[str]:
+    """Return what the node chose: one at most, if it keeps to the protocol."""
+    return [
+        value.decode("latin-1").strip() for name, value in connection.headers if name == _CHOSEN
+    ]
 
 
 def _drop_handshake_fields(parts: list[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -136,3 +137,71 @@ async def test_an_answer_for_another_port_is_not_served_from_a_cache(plugins: An
         for host in (b"a.test:1337", b"a.test", b"a.test:80"):
             answer = await talk(served.port, LAST.replace(b"a.test", host), pause_s=0)
             assert answer.endswith(b"\r\n\r\n" + host.removesuffix(b":80"))
+
+
+async def test_a_get_that_is_proxied_as_head_has_no_length_without_a_body() -> None:
+    async def head(peer: Peer) -> None:
+        while True:
+            assert (await peer.request()).startswith(b"HEAD ")
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\nx-a: 1\r\n\r\n")
+
+    async with (
+        raw_upstream(head) as node,
+        serving(gateway(node.port, {"proxy-rewrite": {"method": "HEAD"}})) as served,
+    ):
+        answer = await talk(served.port, request(), request("HEAD /"), LAST)
+    first, second, third = answer.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    for got in (first, third):
+        assert b"x-a: 1" in got
+        assert b"content-length: 100" not in got
+        assert got.endswith(b"\r\n\r\n0\r\n\r\n")
+    assert b"content-length: 100" in second
+
+
+async def test_a_head_answered_204_announces_no_body() -> None:
+    answers = answering(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n")
+    async with raw_upstream(answers) as node, serving(gateway(node.port)) as served:
+        for method in ("HEAD", "GET"):
+            answer = await talk(served.port, LAST.replace(b"GET", method.encode()), pause_s=0)
+            assert b" 204 " in answer
+            assert b"content-length" not in answer
+
+
+async def silent(peer: Peer) -> None:
+    await peer.request()
+
+
+async def resets(peer: Peer) -> None:
+    await peer.request()
+    peer.reset()
+
+
+@pytest.mark.parametrize(
+    ("scripts", "shown"),
+    [
+        ([silent], b"504"),
+        ([resets, resets, resets], b"502, 502, 502"),
+        ([answering(b"nonsense\r\n\r\n")], b"502"),
+        ([answering(b"HTTP/1.1 503 Sorry\r\ncontent-length: 0\r\n\r\n")], b"503"),
+    ],
+    ids=["timeout", "reset", "nonsense", "of the node"],
+)
+async def test_attempts_are_shown_when_nodes_fail(scripts: list[Script], shown: bytes) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(raw_upstream(script)) for script in scripts]
+        upstream = {
+            "nodes": {f"127.0.0.1:{raw.port}": 1 for raw in raws},
+            "timeout": {"connect": 5, "send": 5, "read": 0.5},
+        }
+        served = await stack.enter_async_context(serving(gateway(0, upstream=upstream)))
+        answer = await talk(served.port, LAST)
+    assert answer.startswith(b"HTTP/1.1 " + shown[:3])
+    assert b"x-apisix-upstream-status: %b\r\n" % shown in answer
+
+
+async def test_attempts_are_not_shown_when_a_plugin_answers() -> None:
+    plugins = {"fault-injection": {"abort": {"http_status": 502, "body": "no"}}}
+    async with serving(gateway(1, plugins)) as served:
+        answer = await talk(served.port, LAST)
+    assert b" 502 " in answer
+    assert b"x-apisix-upstream-status" not in answer

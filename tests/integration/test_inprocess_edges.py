@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 
 from pingsix_asgi import PingSIX
 from pingsix_asgi.adapters import from_middleware
+from pingsix_asgi.errors import DownstreamError
 from pingsix_asgi.types import ASGIApp, Message, Receive, Scope, Send
 from support.raw_upstream import OK, answering, raw_upstream
 from support.servers import serving
@@ -204,3 +205,54 @@ async def test_headers_that_a_middleware_wrote_anew_are_still_the_clients() -> N
     assert b"x-forwarded-for: 192.0.2.9\r\n" in node.heads[0]
     assert b"x-hop" not in node.heads[0]
     assert b"evil.test" not in node.heads[0]
+
+
+async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body; what goes wrong is answered with 500 and let through, as Starlette does."""
+    try:
+        while (await receive()).get("more_body"):
+            pass
+    except DownstreamError:
+        if scope["path"] == "/answers":
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"oops"})
+        raise
+
+
+async def fails_late(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise DownstreamError("of a gateway inside")
+
+
+async def statuses(app: ASGIApp, plugins: Any, path: str = "/") -> list[int]:
+    """Return the status of every response that was begun for one request."""
+    gateway = PingSIX(app, config=route(plugins))
+    begun = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x" * 20, "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            begun.append(message["status"])
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"host", b"a.test")]}
+    await gateway.startup()
+    try:
+        await gateway({**scope, "http_version": "2"}, receive, send)
+    except DownstreamError:
+        begun.append(0)
+    finally:
+        await gateway.shutdown()
+    return begun
+
+
+async def test_an_error_let_through_by_the_app_is_answered_once() -> None:
+    limited = {"client-control": {"max_body_size": 10}}
+    assert await statuses(reads, limited) == [413]
+    assert await statuses(reads, limited, "/answers") == [500, 0]
+    for plugins in ({}, {"request-id": {}}):
+        assert await statuses(fails_late, {"mocking": {"_meta": {"disable": True}}, **plugins}) == [
+            200,
+            0,
+        ]
