@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..context import Context
 from ..expr.template import Template
@@ -15,6 +15,8 @@ from ..model.fields import Unique
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..ratelimit.circuit import Circuits
 from ..ratelimit.machine import machine_stores
+from ..ratelimit.ratio import Limits, RatioCircuit
+from ..types import JSON
 
 _URI = getter("uri")
 
@@ -26,22 +28,38 @@ class Header(PluginConf):
     value: Annotated[str, Field(min_length=1)]
 
 
-class Unhealthy(PluginConf):
+class _Signs(PluginConf):
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, JSON]:
+        return {name: value for name, value in write(self).items() if value is not None}
+
+
+class Unhealthy(_Signs):
     """What counts as failure."""
 
     http_statuses: Annotated[Unique[Annotated[int, Field(ge=500, le=599)]], Field(min_length=1)] = (
         500,
     )
     failures: Annotated[int, Field(ge=1)] = 3
+    error_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With unhealthy-ratio: the share of failures that opens the circuit, 0.5 by default."""
+    min_request_threshold: Annotated[int, Field(ge=1)] | None = None
+    """With unhealthy-ratio: with fewer requests in the window it stays closed, 10 by default."""
+    sliding_window_size: Annotated[int, Field(ge=10, le=3600)] | None = None
+    """With unhealthy-ratio: seconds, 300 by default."""
+    half_open_max_calls: Annotated[int, Field(ge=1, le=20)] | None = None
+    """With unhealthy-ratio: requests that probe a circuit that was open, 3 by default."""
 
 
-class Healthy(PluginConf):
+class Healthy(_Signs):
     """What counts as recovery."""
 
     http_statuses: Annotated[Unique[Annotated[int, Field(ge=200, le=499)]], Field(min_length=1)] = (
         200,
     )
     successes: Annotated[int, Field(ge=1)] = 3
+    success_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With unhealthy-ratio: the share of probes that closes the circuit, 0.6 by default."""
 
 
 class ApiBreaker(Plugin):
@@ -49,7 +67,8 @@ class ApiBreaker(Plugin):
 
     The circuit opens for 2 s after ``failures`` failures, for twice as long after each further
     ``failures``, up to ``max_breaker_sec``. The workers of a machine share it, and so do routes
-    that are asked by the same path.
+    that are asked by the same path. With ``policy: unhealthy-ratio`` a route has one circuit, which
+    opens for ``max_breaker_sec`` when enough of its last answers failed, and closes after probes.
     Source: apisix/plugins/api-breaker.lua.
     """
 
@@ -61,6 +80,8 @@ class ApiBreaker(Plugin):
         break_response_body: str | None = None
         break_response_headers: list[Header] | None = None
         max_breaker_sec: Annotated[int, Field(ge=3)] = 300
+        policy: Literal["unhealthy-count", "unhealthy-ratio"] | None = None
+        """What opens a circuit: a number of failures, by default, or their share."""
         unhealthy: Unhealthy = Unhealthy()
         healthy: Healthy = Healthy()
 
@@ -77,14 +98,26 @@ class ApiBreaker(Plugin):
         self._now = host.clock.monotonic
         stores = machine_stores(host)
         self._circuits = Circuits(stores.counters, stores.marks)
+        self._ratio = None
+        if self._conf.policy == "unhealthy-ratio":
+            key = f"api-breaker {host.owner} {self._conf.model_dump_json()}"
+            limits = _limits(self._conf)
+            self._ratio = RatioCircuit(key, limits, stores.counters, stores.marks)
 
     def access(self, ctx: Context) -> Reply:
-        return self._refusal(ctx) if self._circuits.is_open(_key(ctx), self._now()) else None
+        now = self._now()
+        if self._ratio is not None:
+            return None if self._ratio.admits(now) else self._refusal(ctx)
+        return self._refusal(ctx) if self._circuits.is_open(_key(ctx), now) else None
 
     def log(self, ctx: Context) -> None:
         status = ctx.upstream.status if ctx.upstream is not None else 0
         conf = self._conf
-        if status in self._bad:
+        if self._ratio is not None:
+            if status:
+                bad, good = status in self._bad, status in self._good
+                self._ratio.answered(self._now(), is_failure=bad, is_success=good)
+        elif status in self._bad:
             failures = conf.unhealthy.failures
             self._circuits.failed(_key(ctx), self._now(), failures, conf.max_breaker_sec)
         elif status in self._good:
@@ -99,6 +132,22 @@ class ApiBreaker(Plugin):
             write = headers.set if name == b"content-type" else headers.append
             write(name, value.render(ctx).encode("latin-1"))
         return Response(code, body.encode(), headers.raw)
+
+
+def _limits(conf: ApiBreaker.Conf) -> Limits:
+    unhealthy, healthy = conf.unhealthy, conf.healthy
+    return Limits(
+        open_s=conf.max_breaker_sec,
+        error_ratio=_or(unhealthy.error_ratio, 0.5),
+        min_requests=unhealthy.min_request_threshold or 10,
+        window_s=unhealthy.sliding_window_size or 300,
+        probes=unhealthy.half_open_max_calls or 3,
+        success_ratio=_or(healthy.success_ratio, 0.6),
+    )
+
+
+def _or(ratio: float | None, default: float) -> float:
+    return default if ratio is None else ratio
 
 
 def _key(ctx: Context) -> str:

@@ -67,6 +67,25 @@ async def test_the_breaker_opens_for_longer_each_time_and_closes_after_successes
     assert [await ask(200), await ask(200), await ask(500), await ask(200)] == [200] * 4
 
 
+async def test_a_breaker_by_ratio_has_one_circuit_for_all_paths() -> None:
+    clock = FakeClock()
+    conf = {
+        "break_response_code": 502,
+        "policy": "unhealthy-ratio",
+        "max_breaker_sec": 10,
+        "unhealthy": {"min_request_threshold": 2, "half_open_max_calls": 1},
+    }
+    plugins: Any = {FromUpstream: {}, ApiBreaker: conf}
+    client = Client(together(plugins, clock=clock))
+
+    async def ask(status: int, path: str = "/x") -> int:
+        return (await client.get(path, {"x-status": str(status)})).status
+
+    assert [await ask(200), await ask(0), await ask(500, "/y"), await ask(200)] == [200] * 3 + [502]
+    clock.advance(10)
+    assert [await ask(200), await ask(500)] == [200, 200]
+
+
 async def test_workers_of_one_machine_share_their_circuits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
