@@ -151,13 +151,13 @@ class Forwarding:
         method = _BODILESS.get(request.method)
         if method is None or request.query or scope.get("http_version", "1.1")[0] != "1":
             return None
-        said = b""
-        parts = [method, request.target, b" HTTP/1.1\r\nhost: ", said]
+        said: bytes | None = None
+        parts = [method, request.target, b" HTTP/1.1\r\nhost: ", b""]
         for name, value in request.headers.raw:
             prefix = _prefixes[name]
             if prefix is not None:
                 parts += (prefix, value)
-            elif name == b"host" and not said:
+            elif name == b"host" and said is None:
                 said = value
             elif name != b"connection" or value not in _PLAIN_CONNECTION:
                 return None

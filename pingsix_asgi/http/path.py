@@ -42,6 +42,18 @@ def encode_path(path: str) -> bytes:
     return data if _CANONICAL.fullmatch(data) else quote_from_bytes(data, _SAFE).encode()
 
 
+def resolve(path: str) -> str:
+    """Return a decoded path without "." and ".." segments: escapes in it are text.
+
+    Where there is none, empty segments stay: a variable without a value leaves one, as in APISIX.
+    Raises DownstreamError 400 for one that leads above the root.
+    """
+    if "/." not in path or not path.startswith("/"):
+        return path
+    data = path.encode("utf-8", "surrogateescape")
+    return _resolve_dots(_SLASHES.sub(b"/", data)).decode("utf-8", "surrogateescape")
+
+
 def _resolve_dots(path: bytes) -> bytes:
     if b"/." not in path:
         return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..types import Scope
 from .headers import Headers
-from .path import encode_path
+from .path import encode_path, resolve
 
 NO_CLIENT = ("", 0)
 
@@ -30,6 +30,10 @@ class Request:
         self.client: tuple[str, int] = scope.get("client") or NO_CLIENT
 
     def rewrite_path(self, path: str) -> None:
-        """Set a new decoded path, and ``target`` with it."""
-        self.path = path
+        """Set a new decoded path, and ``target`` with it.
+
+        What variables brought into it leads nowhere else: "." and ".." are resolved. Raises
+        DownstreamError 400 for one that leads above the root.
+        """
+        self.path = path = resolve(path)
         self.target = encode_path(path)

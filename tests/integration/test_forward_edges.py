@@ -205,3 +205,14 @@ async def test_attempts_are_not_shown_when_a_plugin_answers() -> None:
         answer = await talk(served.port, LAST)
     assert b" 502 " in answer
     assert b"x-apisix-upstream-status" not in answer
+
+
+async def test_a_variable_in_a_new_path_leads_nowhere_else() -> None:
+    plugins = {"proxy-rewrite": {"uri": "/public/$arg_name"}}
+    async with raw_upstream(answering(OK)) as node, serving(gateway(node.port, plugins)) as served:
+        for name, status in (("a%3Fb", 200), ("../admin", 200), ("../../etc", 400)):
+            line = f"GET /?name={name}"
+            answer = await talk(served.port, request(line, "connection: close"), pause_s=0)
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert [head.split()[1].partition(b"?")[0] for head in node.heads[1:]] == [b"/admin"]
+    assert node.heads[0].startswith(b"GET /public/a%253Fb?")

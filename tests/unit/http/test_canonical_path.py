@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pingsix_asgi.errors import DownstreamError
-from pingsix_asgi.http.path import canonical_path, encode_path
+from pingsix_asgi.http.path import canonical_path, encode_path, resolve
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,26 @@ def test_bytes_that_are_not_utf8_survive(segment: bytes) -> None:
     kept = bytes(byte for byte in segment if byte not in b"/.\0")
     assert path.encode("utf-8", "surrogateescape") == b"/x" + kept
     assert canonical_path(encoded)[0] == path
+
+
+@pytest.mark.parametrize(
+    ("path", "resolved"),
+    [
+        ("/a/b", "/a/b"),
+        ("/public/../admin", "/admin"),
+        ("/public/..", "/"),
+        ("/a//./b/", "/a/b/"),
+        ("/a//../b", "/b"),
+        ("/a//b", "/a//b"),
+        ("/a/%2e%2e/b", "/a/%2e%2e/b"),
+        ("/a/.well-known/\udcff", "/a/.well-known/\udcff"),
+        ("new", "new"),
+    ],
+)
+def test_a_decoded_path_is_resolved_but_not_decoded_again(path: str, resolved: str) -> None:
+    assert resolve(path) == resolved
+
+
+def test_a_decoded_path_never_leads_above_the_root() -> None:
+    with pytest.raises(DownstreamError):
+        resolve("/a/../..")
