@@ -6,7 +6,6 @@ import hashlib
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Hashable
 from typing import Annotated, Literal, TypeAlias
 
 import httpx2
@@ -28,6 +27,8 @@ _NOT_KEPT = ("no-store", "no-cache", "private")
 _S_MAXAGE = re.compile(r"s-maxage\s*=\s*(\d{1,9})")
 _MAX_AGE = re.compile(r"max-age\s*=\s*(\d{1,9})")
 _MAX_DECISIONS = 4096
+_MAX_BYTES = 16_384
+"""Largest decision that is remembered."""
 
 Decision: TypeAlias = Response | RawHeaders
 """A refusal, or the header lines for the upstream."""
@@ -84,7 +85,7 @@ class ForwardAuth(Plugin):
         self.needs_body = any(template.needs_body for _, template in self._extra)
         key_headers = conf.cache.key_headers if conf.cache else ()
         self._key_headers = [name.lower().encode() for name in key_headers]
-        self._decisions: OrderedDict[Hashable, tuple[float, Decision]] = OrderedDict()
+        self._decisions: OrderedDict[bytes, tuple[float, Decision]] = OrderedDict()
 
     def setup(self, host: Host) -> None:
         conf = self._conf
@@ -98,7 +99,7 @@ class ForwardAuth(Plugin):
         except DownstreamError as error:
             return error_page(error.status)
         cache = self._conf.cache
-        key = self._key(ctx, cache, body) if cache else None
+        key = self._key(ctx, cache, body) if cache else b""
         decision = self._remembered(key) if cache else None
         if decision is None:
             try:
@@ -153,10 +154,13 @@ class ForwardAuth(Plugin):
         sent = [pair for pair in request.headers if pair[0] in self._request_headers]
         return [*headers.items(), *(pair for pair in sent if pair[0] not in headers)]
 
-    def _key(self, ctx: Context, cache: Cache, body: bytes | None) -> Hashable:
-        """Tell requests apart: by what identifies the caller, and what the service always sees."""
+    def _key(self, ctx: Context, cache: Cache, body: bytes | None) -> bytes:
+        """Tell requests apart: by what identifies the caller, and what the service always sees.
+
+        It is a digest: clients choose how long these values are.
+        """
         request = ctx.request
-        return (
+        parts = (
             *map(request.headers.combined, self._key_headers),
             request.scheme,
             request.host,
@@ -165,16 +169,17 @@ class ForwardAuth(Plugin):
             _request_uri(ctx) if cache.include_uri else None,
             hashlib.sha256(body).digest() if body else None,
         )
+        return hashlib.sha256(repr(parts).encode()).digest()
 
-    def _remembered(self, key: Hashable) -> Decision | None:
+    def _remembered(self, key: bytes) -> Decision | None:
         until, decision = self._decisions.get(key, (0, None))
         if decision is not None and until > self._now():
             self._decisions.move_to_end(key)
             return decision
         return None
 
-    def _remember(self, key: Hashable, decision: Decision, seconds: int) -> None:
-        if seconds > 0:
+    def _remember(self, key: bytes, decision: Decision, seconds: int) -> None:
+        if seconds > 0 and _size(decision) <= _MAX_BYTES:
             self._decisions[key] = (self._now() + seconds, decision)
             self._decisions.move_to_end(key)
             if len(self._decisions) > _MAX_DECISIONS:
@@ -202,6 +207,12 @@ def _seconds(answer: httpx2.Response, ttl: int) -> int:
         return 0
     age = _S_MAXAGE.search(directives) or _MAX_AGE.search(directives)
     return min(ttl, int(age[1])) if age else ttl
+
+
+def _size(decision: Decision) -> int:
+    if isinstance(decision, Response):
+        return len(decision.body) + _size(decision.headers)
+    return sum(len(name) + len(value) for name, value in decision)
 
 
 def _lines(answer: httpx2.Response, name: bytes) -> RawHeaders:

@@ -140,3 +140,15 @@ async def test_the_service_sees_every_line_of_a_header() -> None:
             assert seen == [(b"x-token", b"good"), (b"x-token", second.encode())]
             assert service.header("x-own") == "ours"
         await client.lifespan()
+
+
+async def test_only_small_decisions_are_kept() -> None:
+    for size, asked in ((10, 1), (20_000, 2)):
+        service = AuthService(x_reason_more="x" * size)
+        async with serving(service, lifespan="off") as served:
+            client = guarded(served, EchoApp(), client_headers=["X-Reason-More"])
+            for _ in range(2):
+                answer = await client.get("/", {"authorization": "deny"})
+                assert answer.header("x-reason-more") == "x" * size
+            assert service.asked == asked
+            await client.lifespan()
