@@ -10,9 +10,9 @@ from jwt.types import Options
 from pydantic import Field, model_validator
 
 from ..context import Context
-from ..errors import SchemaError
+from ..errors import DownstreamError, SchemaError
 from ..http.cookies import cookie, without_cookie
-from ..http.query import argument, without_argument
+from ..http.query import argument, arguments, without_argument
 from ..http.response import Response, json_reply
 from ..model.fields import Unique, is_reference
 from ..plugin.base import Host, Plugin, PluginConf, Reply
@@ -69,7 +69,7 @@ class JwtAuth(Plugin):
     """Verify a token with the key of the consumer that its ``key`` claim names.
 
     With ``secret`` or ``public_key`` in the route's conf no consumer is needed (PingSIX).
-    A request that repeats the header gets 400. Source: apisix/plugins/jwt-auth.lua.
+    A request that repeats the header or the argument gets 400. Source: apisix/plugins/jwt-auth.lua.
     """
 
     name = "jwt-auth"
@@ -172,6 +172,8 @@ class JwtAuth(Plugin):
             return text[7:] if text[:7] in ("Bearer ", "bearer ") else text
         found = argument(request.query, self._conf.query) if self._conf.query else None
         if found:
+            if isinstance(arguments(request.query)[self._conf.query], list):
+                raise DownstreamError(f"the argument {self._conf.query} is there several times")
             if hide:
                 request.query = without_argument(request.query, self._conf.query)
             return found

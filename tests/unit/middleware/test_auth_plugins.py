@@ -184,6 +184,8 @@ class TestJwtAuth:
         app = EchoApp()
         client = guarded(JwtAuth, self.jack(), app, header=header, hide_credentials=True)
         assert (await client.get("/", [(header, self.token()), (header, "x")])).status == 400
+        for other in ("jwt=x", "%6awt=x"):
+            assert (await client.get(f"/?jwt={self.token()}&{other}")).status == 400
         assert not app.scopes
 
     @pytest.mark.parametrize(
