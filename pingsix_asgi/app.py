@@ -17,6 +17,7 @@ from .context import Context, Request
 from .control.status import Status
 from .engine import serve
 from .errors import ClientGone, DownstreamError, SchemaError
+from .http.real_ip import take_client
 from .http.response import error_page
 from .http.scope import read_host, read_path
 from .plugin.base import Plugin
@@ -81,6 +82,11 @@ class PingSIX:
             nothing = Request(scope, "/", b"/", "")
             await _refuse(running.context(scope, receive, send, nothing), error)
             return
+        if request.client[0] in running.real_ip_peers:
+            real_ip_header = running.real_ip_header
+            for name, value in scope["headers"]:
+                if name == real_ip_header:
+                    take_client(request, value)
         ctx = running.context(scope, receive, send, request)
         ctx.started = monotonic()
         ctx.snapshot = snapshot = running.runtime.snapshot

@@ -28,7 +28,7 @@ from .model.setting_sections import (
     Sentry,
     StatusSection,
 )
-from .model.setting_types import Own, Texts, listed, networks
+from .model.setting_types import Own, Texts, listed, networks, peers
 from .types import JSON
 
 logger = logging.getLogger("pingsix_asgi.settings")
@@ -41,9 +41,11 @@ class Settings(BaseSettings):
     """Everything a process is started with.
 
     ``store`` is "sqlite:///path" for the embedded store. ``trusted_addresses`` are peers whose
-    X-Forwarded-… is believed. ``workers``: processes, default Pingora's ``threads`` or 1.
-    ``grace_period``: wait for requests in flight, default Pingora's or 300. ``drain_delay``: time
-    between readiness failing and the end of accepting. The last eight are ours.
+    X-Forwarded-… is believed. ``real_ip_from`` are peers whose ``real_ip_header`` names the client
+    before a route is chosen; None: as in APISIX for a gateway alone, nobody in-process.
+    ``workers``: processes, default Pingora's ``threads`` or 1. ``grace_period``: wait for requests
+    in flight, default Pingora's or 300. ``drain_delay``: time between readiness failing and the end
+    of accepting. What is neither PingSIX's nor APISIX's comes last.
     """
 
     model_config = SettingsConfigDict(
@@ -70,6 +72,8 @@ class Settings(BaseSettings):
     data_encryption: Own[DataEncryption] = DataEncryption()
     store: Annotated[str, Field(pattern=r"^sqlite:///.+")] | None = None
     trusted_addresses: Annotated[Texts, AfterValidator(networks)] = ()
+    real_ip_header: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]+$")] = "X-Real-IP"
+    real_ip_from: Annotated[Texts, AfterValidator(peers)] | None = None
     enable_server_tokens: bool = True
     show_upstream_status_in_response_header: bool = False
     server: Literal["uvicorn", "granian"] = "uvicorn"

@@ -208,7 +208,7 @@ REQUEST_VARIABLES: Final[Mapping[str, Getter]] = {
     "content_type": _line("content_type"),
     "content_length": _line("content_length"),
     "remote_addr": lambda ctx: ctx.request.client[0] or None,
-    "remote_port": lambda ctx: str(ctx.request.client[1]) if ctx.request.client[0] else None,
+    "remote_port": lambda ctx: str(ctx.request.client[1]) if ctx.request.client[1] else None,
     "remote_user": _remote_user,
     "realip_remote_addr": lambda ctx: _address(ctx, "client", 0),
     "realip_remote_port": lambda ctx: _address(ctx, "client", 1),

@@ -1,4 +1,4 @@
-"""Sets of IP addresses and networks, and the test whether an address is in one."""
+"""IP addresses in text, sets of them and of networks, and the test whether one is in a set."""
 
 from __future__ import annotations
 
@@ -52,3 +52,27 @@ class AddressSet:
 def _plain(address: Address) -> Address:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def parse_address(text: str) -> tuple[str, int | None] | None:
+    """Split "1.2.3.4", "1.2.3.4:80", "::1" or "[::1]:80" into address and port; None if bad.
+
+    An IPv6 zone ("fe80::1%eth0") means something on one host only, and may hold any character.
+    """
+    host, port_text = text, ""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port_text = rest[1:] if rest.startswith(":") else rest
+    elif text.count(":") == 1:
+        host, _, port_text = text.partition(":")
+    if "%" in host:
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if not port_text:
+        return host, None
+    if not (port_text.isdecimal() and 1 <= int(port_text) <= 65535):
+        return None
+    return host, int(port_text)

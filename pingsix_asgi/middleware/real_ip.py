@@ -11,6 +11,7 @@ from pydantic import Field
 from ..context import Context
 from ..errors import SchemaError
 from ..expr.variables import getter
+from ..http.addresses import parse_address
 from ..plugin.base import Plugin, PluginConf, Reply
 from ..plugin.fields import AddressText
 
@@ -71,30 +72,6 @@ class RealIp(Plugin):
             return False
         address = ipaddress.ip_address(parsed[0])
         return any(address in network for network in self._trusted or ())
-
-
-def parse_address(text: str) -> tuple[str, int | None] | None:
-    """Split "1.2.3.4", "1.2.3.4:80", "::1" or "[::1]:80" into address and port; None if bad.
-
-    An IPv6 zone ("fe80::1%eth0") means something on one host only, and may hold any character.
-    """
-    host, port_text = text, ""
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port_text = rest[1:] if rest.startswith(":") else rest
-    elif text.count(":") == 1:
-        host, _, port_text = text.partition(":")
-    if "%" in host:
-        return None
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    if not port_text:
-        return host, None
-    if not (port_text.isdecimal() and 1 <= int(port_text) <= 65535):
-        return None
-    return host, int(port_text)
 
 
 def _networks(texts: list[str]) -> tuple[Network, ...]:

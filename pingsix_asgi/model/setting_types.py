@@ -59,6 +59,12 @@ def networks(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def peers(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is neither an address, nor a CIDR block, nor "unix:"."""
+    networks(tuple(value for value in values if value != "unix:"))
+    return values
+
+
 _NAME_SERVER = re.compile(r"(?:\[([^\]]+)\]|([^:]+))(?::[0-9]{1,5})?")
 
 

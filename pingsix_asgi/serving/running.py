@@ -19,6 +19,7 @@ from ..control.metrics import CONTENT_TYPE, render_metrics
 from ..control.status import Status
 from ..errors import ConfigError, InvalidConfig, SchemaError
 from ..http.addresses import AddressSet
+from ..http.real_ip import UNIX, peers
 from ..http.response import Response, error_page
 from ..model.resources import Resources
 from ..model.setting_sections import Defaults
@@ -45,6 +46,8 @@ logger = logging.getLogger("pingsix_asgi.app")
 
 FIRST_PUBLICATION_S = 5.0
 """How long a start waits for a store; after that the gateway runs on without a configuration."""
+REAL_IP_FROM = ("127.0.0.1", UNIX)
+"""Who names the client of a gateway alone. Source: APISIX's nginx_config.http.real_ip_from."""
 REFRESH_S = 15.0
 """Time between two looks whether a secret manager has to be asked again."""
 
@@ -60,6 +63,11 @@ class Running:
         self.context = Context if app is not None else _signed_context(opened.settings)
         """The class of contexts; a gateway alone signs the replies that are its own."""
         self.app: ASGIApp = app or _no_app
+        believed = opened.settings.real_ip_from
+        if believed is None:
+            believed = REAL_IP_FROM if app is None else ()
+        self.real_ip_peers = peers(believed)
+        self.real_ip_header = opened.settings.real_ip_header.lower().encode()
         self.local: Target | None = builder.targets.local
         self._opened = opened
         self._status = status

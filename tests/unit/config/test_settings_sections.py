@@ -188,6 +188,8 @@ REFUSED: dict[str, tuple[JSON, str, str]] = {
     "unknown store": ({"store": "redis://x"}, "store", "failed to match pattern"),
     "two stores": ({"etcd": {"host": ["a:1"]}, "store": "sqlite:///x"}, "", "exclude each other"),
     "bad network": ({"trusted_addresses": ["x"]}, "trusted_addresses", '"x": expected an IP'),
+    "bad peer": ({"real_ip_from": ["unix:", "x"]}, "real_ip_from", '"x": expected an IP'),
+    "bad header": ({"real_ip_header": "a b"}, "real_ip_header", "failed to match pattern"),
     "not an object": ([], "", "wrong type: expected object, got table"),
 }
 

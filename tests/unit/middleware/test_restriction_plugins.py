@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.http.addresses import parse_address
 from pingsix_asgi.middleware.client_control import ClientControl
 from pingsix_asgi.middleware.consumer_restriction import ConsumerRestriction
 from pingsix_asgi.middleware.ip_restriction import IPRestriction
 from pingsix_asgi.middleware.key_auth import KeyAuth
-from pingsix_asgi.middleware.real_ip import RealIp, parse_address
+from pingsix_asgi.middleware.real_ip import RealIp
 from pingsix_asgi.middleware.referer_restriction import RefererRestriction
 from pingsix_asgi.middleware.ua_restriction import UaRestriction
 from pingsix_asgi.middleware.uri_blocker import UriBlocker
