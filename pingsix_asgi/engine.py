@@ -10,7 +10,7 @@ import logging
 from .context import CONTEXT_KEY, Context, Match
 from .errors import ClientGone, PluginError, RequestError
 from .http.response import Response, error_page
-from .plugin.plan import run
+from .plugin.plan import NO_HOOKS, run
 
 logger = logging.getLogger("pingsix_asgi.engine")
 
@@ -29,9 +29,12 @@ async def serve(ctx: Context, match: Match) -> None:
     ctx.plan = plan.outer or plan
     receive = ctx.receive
     try:
-        reply = run(plan.request, ctx)
-        if reply is not None and not isinstance(reply, Response):
-            reply = await reply
+        if plan.request is NO_HOOKS:
+            reply = ctx.target.prepare(ctx)
+        else:
+            further = run(plan.request, ctx)
+            is_done = further is None or isinstance(further, Response)
+            reply = further if is_done else await further
         if reply is None:
             plan = ctx.plan
             if plan.middleware is not None:

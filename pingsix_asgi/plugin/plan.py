@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..context import CONTEXT_KEY, Context
 from ..errors import PluginError, RequestError
@@ -55,15 +55,19 @@ def prepare(ctx: Context) -> Response | None:
     return ctx.target.prepare(ctx)
 
 
+NO_HOOKS: Final[tuple[RequestHook, ...]] = (prepare,)
+"""The request hooks of a plan without plugins that have any."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """The hooks of a request, in the order they run."""
 
     steps: tuple[Step, ...] = ()
     """Every plugin of the plan in running order, the global layer first; for printing."""
-    request: tuple[RequestHook, ...] = (prepare,)
+    request: tuple[RequestHook, ...] = NO_HOOKS
     """All request hooks in a row, and what happens between the phases, which has their form."""
-    rest: tuple[RequestHook, ...] = (prepare,)
+    rest: tuple[RequestHook, ...] = NO_HOOKS
     """The hooks from where the consumer is known: the rewrite hooks of plugins that only it
     brought, then access, ``prepare`` and before_proxy."""
     header_filter: tuple[HeadHook, ...] = ()
@@ -241,9 +245,10 @@ def _assemble(
     header_filter = _hooks(steps, "header_filter") + _hooks(steps, "delayed_header_filter")
     body_filters = _hooks(steps, "body_filter") + _hooks(steps, "delayed_body_filter")
     log = _hooks(steps, "log")
+    request = (*request, _as_consumer) if authenticates else request + rest
     return Plan(
         steps=steps,
-        request=(*request, _as_consumer) if authenticates else request + rest,
+        request=NO_HOOKS if request == NO_HOOKS else request,
         rest=rest,
         header_filter=header_filter,
         body_filters=body_filters,

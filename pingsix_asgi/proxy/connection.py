@@ -65,8 +65,10 @@ class Connection(ResponseReader, asyncio.Protocol):
         self, exchange: Exchange, head: bytes, is_head: bool, wants_upgrade: bool = False
     ) -> None:
         """Begin an exchange by writing ``head`` and what is known of the body."""
-        if self.requests or is_head or wants_upgrade:
+        if is_head or wants_upgrade:
             self.expect(is_head, wants_upgrade)
+        elif self.requests:
+            self.expect_another()
         self.requests += 1
         self._size = 0
         self.exchange = exchange

@@ -44,6 +44,8 @@ class Balanced(Protocol):
     def retry_timeout(self) -> float: ...
     @property
     def timeout(self) -> Timeouts: ...
+    @property
+    def single(self) -> Node | None: ...
 
     def pick(self, ctx: Context, tried: Collection[Node] = ()) -> Node: ...
     def started(self, node: Node) -> None: ...
@@ -82,7 +84,7 @@ class Forward:
 
     def prepare(self, ctx: Context) -> Response | None:
         """Pick a node. Raises NoUpstream or NoNode."""
-        ctx.node = self.upstream.pick(ctx)
+        ctx.node = self.upstream.single or self.upstream.pick(ctx)
         return None
 
     async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:

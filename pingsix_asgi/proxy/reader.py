@@ -60,6 +60,7 @@ class _Known(NamedTuple):
     length: int
 
 
+_LENGTH: Final = _Known._fields.index("length")
 _known: Final[dict[bytes, _Known]] = {}
 """Heads as they were sent, of responses that came in one piece.
 
@@ -79,6 +80,7 @@ class ResponseReader:
 
     __slots__ = (
         "_head_bytes",
+        "_is_clean",
         "_is_first",
         "_is_framed",
         "_is_head",
@@ -102,6 +104,9 @@ class ResponseReader:
         "upgraded",
     )
 
+    _is_clean: bool
+    """The last response was recalled: all but what it set is as ``expect`` leaves it."""
+
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
         self.pieces: list[bytes] = []
@@ -112,6 +117,7 @@ class ResponseReader:
         """Begin to read the response to a request; ``is_head`` for HEAD, which has no body."""
         self._is_head = is_head
         self._wants_upgrade = wants_upgrade
+        self._is_clean = False
         self._head_bytes = 0
         self._is_first = not is_head and not wants_upgrade
         self._is_framed = False
@@ -138,6 +144,14 @@ class ResponseReader:
         self.upgraded: bytes | None = None
         """What followed a 101 response that was asked for."""
 
+    def expect_another(self) -> None:
+        """Begin to read the response to a request with a body, after one of the same kind."""
+        if self._is_clean:
+            self._is_first = True
+            self.has_head = self.complete = self.ready = False
+        else:
+            self.expect(is_head=False)
+
     @property
     def received_any(self) -> bool:
         """Some byte of the response has arrived."""
@@ -149,12 +163,26 @@ class ResponseReader:
             self._is_first = False
             end = data.find(b"\r\n\r\n") + 4
             known = _known.get(data[:end])
-            if known is None or not self._recall(known, data, end):
-                self._parse(data)
-                if self.complete and end <= _MAX_KNOWN_BYTES:
-                    self._remember(data, end)
+            if known is None or len(data) - end != known[_LENGTH]:
+                self._read_first(data, end)
+                return
+            # the parser never sees it
+            self.status, headers, self.server, self.keep_alive, length = known
+            self.headers = headers.copy()
+            if length:
+                self.pieces.append(data[end:])
+            self._is_clean = self.has_head = self.complete = self.ready = True
         else:
             self._parse(data)
+
+    def _read_first(self, data: bytes, end: int) -> None:
+        """Read the beginning of a response whose head is not known."""
+        if self._is_clean:
+            self.expect(is_head=False)
+            self._is_first = False
+        self._parse(data)
+        if self.complete and end <= _MAX_KNOWN_BYTES:
+            self._remember(data, end)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -178,20 +206,6 @@ class ResponseReader:
             self._head_bytes = 0 if self.pieces else self._head_bytes + len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 raise UpstreamProtocolError("chunk extension or trailers without end")
-
-    def _recall(self, known: _Known, data: bytes, end: int) -> bool:
-        """Read a response whose head is known, past the parser. False if not all is there."""
-        status, headers, server, keep_alive, length = known
-        if len(data) - end != length:
-            return False
-        self.status = status
-        self.headers = headers.copy()
-        self.server = server
-        self.keep_alive = keep_alive
-        if length:
-            self.pieces.append(data[end:])
-        self._is_framed = self.has_head = self.complete = self.ready = True
-        return True
 
     def _remember(self, data: bytes, end: int) -> None:
         """Keep a head, unless ``data`` holds more than it and the body that it announces."""

@@ -94,7 +94,8 @@ class Upstream:
             answers=self._roster.answers,
         )
         self._selection: Selection | None = None
-        self._single: Node | None = None
+        self.single: Node | None = None
+        """The node that ``pick`` gives, while there is only one to pick."""
         self._held: dict[Endpoint, Node] = {}
         self._placed: list[tuple[Endpoint, int, int]] = []
         self._is_started = self._is_stopped = False
@@ -120,8 +121,6 @@ class Upstream:
 
         Raises NoUpstream when there is no node, NoNode when all usable ones were tried.
         """
-        if self._single is not None:
-            return self._single
         if self._selection is None:
             raise NoUpstream(f"upstream {self.name} has no node")
         return self._selection.pick(ctx, tried)
@@ -281,7 +280,7 @@ class Upstream:
             )
             if self.type == "least_conn":
                 self._counting[self] = self._selection
-        self._single = self._selection.single if self._selection else None
+        self.single = self._selection.single if self._selection else None
         further = len(self._selection.nodes) - 1 if self._selection else 0
         self.retries = further if self._retries is None else self._retries
 
