@@ -32,9 +32,8 @@ async def serve(ctx: Context, match: Match) -> None:
         if plan.request is NO_HOOKS:
             reply = ctx.target.prepare(ctx)
         else:
-            further = run(plan.request, ctx)
-            is_done = further is None or isinstance(further, Response)
-            reply = further if is_done else await further
+            given = run(plan.request, ctx)
+            reply = given if given is None or isinstance(given, Response) else await given
         if reply is None:
             plan = ctx.plan
             if plan.middleware is not None:

@@ -8,7 +8,7 @@ passes the request on. No step looks at all routes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -78,19 +78,6 @@ class Router:
     def __len__(self) -> int:
         return len(self._filed)
 
-    def match(self, ctx: Context) -> Match | None:
-        """Return the match of the first route that accepts the request, or None.
-
-        Sets ``ctx.params`` when the matched path has parameters.
-        """
-        request = ctx.request
-        if self._hosts is not None:
-            for table in self._hosts.tables(request):
-                match = table.find(ctx, request.path)
-                if match is not None:
-                    return match
-        return self._anywhere.find(ctx, request.path)
-
     def may_read_body(self, ctx: Context) -> bool:
         """Tell whether a route reads the body of this request to decide: it has to be there then.
 
@@ -137,6 +124,13 @@ class Router:
                 readers[entry.id] = replace(entry, predicate=None, needs_body=False)
         if hosts.is_empty:
             self._hosts = None
+        self.match: Callable[[Context], Match | None] = (
+            self._anywhere.find if self._hosts is None else self._match_host_first
+        )
+        """Returns the match of the first route that accepts the request, or None.
+
+        Sets ``ctx.params`` when the matched path has parameters.
+        """
         self._update_readers(readers.values(), no_readers)
 
     def _update_readers(self, added: Collection[RouteEntry], removed_ids: Iterable[str]) -> None:
@@ -147,6 +141,14 @@ class Router:
         if self._readers is not None and not len(self._readers):
             self._readers = None
         self.needs_body = self._readers is not None
+
+    def _match_host_first(self, ctx: Context) -> Match | None:
+        if self._hosts is not None:
+            for table in self._hosts.tables(ctx.request):
+                match = table.find(ctx)
+                if match is not None:
+                    return match
+        return self._anywhere.find(ctx)
 
     def _add(self, draft: Draft, hosts: Hosts, entry: RouteEntry) -> None:
         test = combine(entry.remote_addrs, entry.predicate)

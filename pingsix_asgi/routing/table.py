@@ -146,8 +146,9 @@ class Table:
     def is_empty(self) -> bool:
         return not (self.exact or self.folders)
 
-    def find(self, ctx: Context, path: str) -> Match | None:
+    def find(self, ctx: Context) -> Match | None:
         """Return the match of the first path whose conditions hold; sets ``ctx.params``."""
+        path = ctx.request.path
         leaves = self.exact.get(path)
         if leaves is not None:
             match = _first(leaves, ctx, path, _NO_SEGMENTS)

@@ -178,6 +178,10 @@ class ListedUpstream:
         self.scheme = scheme
         self.finishes: list[Finished] = []
 
+    @property
+    def single(self) -> Node | None:
+        return self.nodes[0] if len(self.nodes) == 1 else None
+
     def pick(self, ctx: Context, tried: Collection[Node] = ()) -> Node:
         for node in self.nodes:
             if node not in tried:
