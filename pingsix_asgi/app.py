@@ -83,10 +83,9 @@ class PingSIX:
             await _refuse(running.context(scope, receive, send, nothing), error)
             return
         if request.client[0] in running.real_ip_peers:
-            real_ip_header = running.real_ip_header
-            for name, value in scope["headers"]:
-                if name == real_ip_header:
-                    take_client(request, value)
+            said = dict(scope["headers"]).get(running.real_ip_header)
+            if said is not None:
+                take_client(request, said)
         ctx = running.context(scope, receive, send, request)
         ctx.started = monotonic()
         ctx.snapshot = snapshot = running.runtime.snapshot
