@@ -13,6 +13,7 @@ from ..context import Context
 from ..http.response import Response, json_reply
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.credentials import sole
 from ..plugin.fields import Realm
 
 
@@ -58,7 +59,7 @@ class KeyAuth(Plugin):
         self._consumers = host.consumers(self.name)
 
     def rewrite(self, ctx: Context) -> Reply:
-        sent = ctx.request.headers.get(self._header)
+        sent = sole(ctx.request.headers, self._header)
         key = self._from_query(ctx) if sent is None else sent.decode("latin-1")
         refusal = self._missing if key is None else self._identify(ctx, key)
         if refusal is None:

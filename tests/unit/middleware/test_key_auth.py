@@ -44,6 +44,13 @@ async def test_where_the_key_is_looked_for(
         assert answer.header("www-authenticate") == 'apikey realm="key"'
 
 
+async def test_a_repeated_header_is_refused() -> None:
+    app = EchoApp()
+    answer = await gateway(app).get("/", [("apikey", "auth-one"), ("apikey", "other")])
+    assert answer.status == 400
+    assert not app.scopes
+
+
 async def test_the_upstream_learns_who_calls_and_spoofed_headers_go() -> None:
     app = EchoApp()
     spoofed = {"X-Consumer-Username": "admin", "X-Credential-Identifier": "x"}
