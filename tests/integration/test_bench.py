@@ -70,6 +70,23 @@ def test_each_plugin_is_measured_alone(tmp_path: Path) -> None:
     assert {"request-id", "cors", "key-auth", "limit-count", "prometheus"} < measured
 
 
+def test_requests_are_measured_in_memory() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.in_memory",
+        "--rounds",
+        "3",
+        "bare",
+        "none",
+        "five",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    costs = {name: float(cost) for name, cost in map(str.split, done.stdout.splitlines())}
+    assert costs.keys() == {"bare", "none", "five"}
+    assert min(costs.values()) > 0
+
+
 @pytest.mark.skipif(find_spec("slowapi") is None, reason="the bench dependencies are not installed")
 def test_the_conventional_stack_does_all_five_things(tmp_path: Path) -> None:
     code = """
