@@ -161,7 +161,7 @@ async def _refuse(ctx: Context, error: DownstreamError) -> None:
     """Answer a request whose path or host is nonsense: no route, no plugin sees it."""
     logger.info("refused a request of %s: %s", ctx.scope.get("client"), error)
     ctx.plan = Plan()
-    await ctx.reply(error_page(error.status, list(error.headers)))
+    await ctx.reply(error_page(error.status))
 
 
 def _single_callable(app: Any) -> ASGIApp:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from asgiref.sync import markcoroutinefunction
 
 from .errors import ClientGone, DownstreamError, RequestError
-from .http.framing import announced_length, check_absence
+from .http.framing import announced_length, check_absence, is_given_up
 from .http.headers import Headers, lower_case
 from .http.request import Request as Request
 from .http.response import BODILESS, Response
@@ -187,6 +187,8 @@ class Context:
             return
         if self.scope["method"] == "HEAD":
             body = b""
+        if is_given_up(self.scope["headers"]):
+            headers.append((b"connection", b"close"))
         start = {"type": "http.response.start", "status": reply.status, "headers": headers}
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body})
@@ -260,7 +262,7 @@ class Context:
         """Read the request body ahead, for variables, and keep it if it is not larger.
 
         A larger one is left to stream on, and False returned; one that is announced as larger is
-        not begun. Raises ClientGone as read_body does, BodyMissing.
+        not begun. Raises ClientGone as read_body does, DownstreamError.
         """
         if self.body is not None or self.is_websocket:
             return True

@@ -68,16 +68,6 @@ class DownstreamError(RequestError):
     status = 400
 
 
-class BodyMissing(DownstreamError):
-    """The server in front did not give the body that was announced.
-
-    Servers that do not know an Upgrade give up on the body, and would read it as the next request:
-    the connection is closed instead.
-    """
-
-    headers = ((b"connection", b"close"),)
-
-
 class ClientGone(DownstreamError):
     """The client left before it got the answer: nothing is sent, 499 is logged."""
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from ..errors import BodyMissing, DownstreamError
+from ..errors import DownstreamError
 from ..types import RawHeaders
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -99,11 +99,23 @@ def body_framing(fields: RawHeaders, http_version: str) -> int:
     return int(length)
 
 
+def is_given_up(fields: RawHeaders) -> bool:
+    """Tell whether the server in front may have given up on a request's body.
+
+    Some do at an Upgrade that they do not know, and read the body as the next request.
+    """
+    for name, _ in fields:
+        if name == b"upgrade":
+            break
+    else:
+        return False
+    return announced_length(fields) > 0 or any(name == b"transfer-encoding" for name, _ in fields)
+
+
 def check_absence(fields: RawHeaders) -> None:
-    """Look at a body that was read and is empty. Raises BodyMissing if an upgrade announced one."""
-    names = {name for name, value in fields if name != b"content-length" or value.strip(b"0")}
-    if b"upgrade" in names and not names.isdisjoint((b"content-length", b"transfer-encoding")):
-        raise BodyMissing("an upgrade with a body that the server did not read")
+    """Look at a body that was read and is empty. Raises DownstreamError if it was given up."""
+    if is_given_up(fields):
+        raise DownstreamError("an upgrade with a body that the server did not read")
 
 
 def announced_length(fields: RawHeaders) -> int:

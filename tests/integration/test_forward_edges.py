@@ -102,6 +102,15 @@ async def test_a_body_that_the_server_gave_up_on_is_no_request(
     assert node.heads == []
 
 
+async def test_a_body_that_the_server_gave_up_on_is_no_request_after_a_refusal() -> None:
+    head = request("POST /", *UPGRADE, f"content-length: {len(INNER)}")
+    plugins = {"fault-injection": {"abort": {"http_status": 403}}}
+    async with serving(gateway(1, plugins), http="httptools") as served:
+        answer = await talk(served.port, head, INNER)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 @pytest.mark.parametrize("http", ["httptools", "h11"])
 async def test_an_upgrade_without_body_is_passed_on_as_a_request(http: str) -> None:
     async with (
