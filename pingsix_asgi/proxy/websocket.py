@@ -38,8 +38,10 @@ logger = logging.getLogger("pingsix_asgi.proxy")
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Of one message from a node, as uvicorn's default for one from a client."""
 
-_MESSAGE_COST: Final = 256
+_MESSAGE_COST: Final = 64
 """Bytes that a waiting message takes beside its text: many empty ones are a burden, too."""
+_SLICE_BYTES: Final = 16 * 1024
+"""Frames read at once: a small one is many times as large in memory as on the wire."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NO_CODE: Final = 1005
@@ -153,7 +155,8 @@ class Tunnel:
         self._receive = receive
         self._send = send
         self._protocol = Protocol(Side.CLIENT, state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
-        self._inbox: deque[Message] = deque()
+        self._inbox: deque[str | bytes] = deque()
+        """Messages of the node that the client has not taken yet."""
         self._inbox_bytes = 0
         self._fragments: list[bytes] = []
         self._is_text = False
@@ -186,7 +189,9 @@ class Tunnel:
         inbox = self._inbox
         while not self._client_left:
             while inbox and not self._client_left:
-                await self._send(inbox.popleft())
+                body = inbox.popleft()
+                kind = "text" if isinstance(body, str) else "bytes"
+                await self._send({"type": "websocket.send", kind: body})
             self._inbox_bytes = 0
             self._connection.resume_reading()
             if self._closing is not None:
@@ -229,10 +234,10 @@ class Tunnel:
         if data is None:
             protocol.receive_eof()
         else:
-            protocol.receive_data(data)
-        for frame in protocol.events_received():
-            if isinstance(frame, Frame):
-                self._take(frame)
+            for start in range(0, len(data), _SLICE_BYTES):
+                protocol.receive_data(data[start : start + _SLICE_BYTES])
+                self._take_all()
+        self._take_all()
         self._answer()
         if self._closing is None and (data is None or protocol.parser_exc is not None):
             sent = protocol.close_sent
@@ -242,6 +247,11 @@ class Tunnel:
             self._connection.pause_reading()
         if self._inbox or self._closing is not None:
             self._exchange.wake()
+
+    def _take_all(self) -> None:
+        for frame in self._protocol.events_received():
+            if isinstance(frame, Frame):
+                self._take(frame)
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
@@ -264,7 +274,7 @@ class Tunnel:
 
     def _deliver(self, body: bytes) -> None:
         if not self._is_text:
-            self._inbox.append({"type": "websocket.send", "bytes": body})
+            self._inbox.append(body)
         else:
             try:
                 text = body.decode()
@@ -272,7 +282,7 @@ class Tunnel:
                 self._protocol.fail(1007, "text is not UTF-8")
                 self._closing = {"type": "websocket.close", "code": 1007, "reason": ""}
                 return
-            self._inbox.append({"type": "websocket.send", "text": text})
+            self._inbox.append(text)
         self._inbox_bytes += len(body) + _MESSAGE_COST
 
     def _flush(self) -> None:
