@@ -1,4 +1,4 @@
-"""What is loaded when the gateway starts is out of the cycle collector's sight, once and for all."""
+"""What is loaded when the gateway starts is out of the cycle collector's sight, once for all."""
 
 from __future__ import annotations
 
