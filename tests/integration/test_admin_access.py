@@ -102,7 +102,7 @@ class TestOptions:
 async def test_every_answer_names_version_and_server(admin: Admin) -> None:
     for path, headers in (("/routes", None), ("/routes", {}), ("/nothing", None)):
         answer = await admin.raw("GET", path, headers=headers)
-        assert answer.header("x-api-version") == "v3"
+        assert answer.header("x-api-version") == (None if answer.status == 401 else "v3")
         assert answer.header("server") == f"PingSIX/{__version__}"
         assert answer.header("access-control-allow-origin") == "*"
         assert answer.header("content-type") == "application/json"
