@@ -25,6 +25,7 @@ class MultiAuth(Plugin):
     name = "multi-auth"
     priority = 2600
     kind = "auth"
+    nested = ("auth_plugins",)
 
     class Conf(PluginConf):
         auth_plugins: Annotated[

@@ -61,6 +61,7 @@ class Workflow(Plugin):
 
     name = "workflow"
     priority = 1006
+    nested = ("rules.actions",)
 
     class Conf(PluginConf):
         rules: list[Rule]

@@ -107,6 +107,9 @@ class Plugin:
     run_policy: ClassVar[Literal["", "prefer_route"]] = ""
     encrypted: ClassVar[tuple[str, ...]] = ()
     """Dotted paths of secret fields in Conf and ConsumerConf."""
+    nested: ClassVar[tuple[str, ...]] = ()
+    """Dotted paths in Conf of other plugins' confs, whose secrets are theirs to name: objects
+    ``{name: conf}`` or pairs ``[name, conf]``, alone or in lists."""
 
     Conf: ClassVar[type[PluginConf]] = EmptyConf
     ConsumerConf: ClassVar[type[PluginConf] | None] = None

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ..errors import ReferenceMissing, SchemaError
 from ..model.fields import is_reference
-from ..plugin.base import Plugin
+from ..plugin.base import Plugin, PluginFinder
 from ..plugin.registry import Registry
 from ..types import JSON
 
@@ -45,8 +45,7 @@ def change_secrets(kind: str, document: JSON, registry: Registry, change: Change
         result = _apply(result, path, (), change)
     plugins = result.get("plugins")
     if isinstance(plugins, dict):
-        changed = {name: _plugin(name, conf, registry, change) for name, conf in plugins.items()}
-        result = {**result, "plugins": changed}
+        result = {**result, "plugins": _plugins(plugins, ("plugins",), registry, change)}
     return result
 
 
@@ -141,14 +140,48 @@ def _lengths(document: JSON, path: Path) -> list[int]:
     return found
 
 
-def _plugin(name: str, conf: JSON, registry: Registry, change: Change) -> JSON:
+def change_conf(
+    name: str, conf: JSON, registry: PluginFinder, change: Change, at: Path = ()
+) -> JSON:
+    """Return a copy of a plugin's conf with its secrets changed, and those of plugins inside it."""
     try:
         plugin: type[Plugin] = registry.find(name)
     except ReferenceMissing:
         return conf
     for dotted in plugin.encrypted:
-        conf = _apply(conf, tuple(dotted.split(".")), ("plugins", name), change)
+        conf = _apply(conf, tuple(dotted.split(".")), at, change)
+    for dotted in plugin.nested:
+        conf = _inside(conf, tuple(dotted.split(".")), at, registry, change)
     return conf
+
+
+def _plugins(
+    confs: dict[str, JSON], at: Path, registry: PluginFinder, change: Change
+) -> dict[str, JSON]:
+    return {
+        name: change_conf(name, conf, registry, change, (*at, name)) for name, conf in confs.items()
+    }
+
+
+def _inside(
+    node: JSON, path: tuple[str, ...], at: Path, registry: PluginFinder, change: Change
+) -> JSON:
+    """Follow ``path`` as ``_apply`` does, to the confs of other plugins at its end."""
+    match node:
+        case [str(name), dict(conf), *rest] if not path:
+            return [name, change_conf(name, conf, registry, change, (*at, 1)), *rest]
+        case list():
+            return [
+                _inside(item, path, (*at, index), registry, change)
+                for index, item in enumerate(node)
+            ]
+        case dict() if not path:
+            return _plugins(node, at, registry, change)
+        case dict() if path[0] in node:
+            name = path[0]
+            inner = _inside(node[name], path[1:], (*at, name), registry, change)
+            return {**node, name: inner}
+    return node
 
 
 def _apply(node: JSON, path: tuple[str, ...], at: Path, change: Change) -> JSON:

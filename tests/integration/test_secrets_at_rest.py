@@ -61,6 +61,24 @@ async def test_the_data_plane_opens_what_the_admin_api_sealed(tmp_path: Path) ->
     assert await status(gateway, document["plugins"]["key-auth"]["key"]) == 401
 
 
+async def test_secrets_of_plugins_inside_plugins_are_sealed_and_opened(tmp_path: Path) -> None:
+    either = [{"key-auth": {"key": "the-key"}}, {"basic-auth": {"username": "u", "password": "p"}}]
+    plugins: Any = {"multi-auth": {"auth_plugins": either}}
+    async with admin_over(tmp_path, keyring=Keyring([OLD])) as admin:
+        for wanted in (201, 200):
+            document = {"uri": "/*", "plugins": plugins}
+            assert (await admin("PUT", "/routes/1", document))[0] == wanted
+            item = await admin.store.get("/apisix/routes/1")
+            assert item is not None
+            assert b"the-key" not in item.value
+            _, shown = await admin("GET", "/routes/1")
+            assert "the-key" not in json.dumps(shown)
+            plugins = shown["value"]["plugins"]
+    gateway = opening(OLD)
+    assert await gateway.publish(routes={"1": json.loads(item.value)}) == []
+    assert (await status(gateway, "the-key"), await status(gateway, "***")) == (200, 401)
+
+
 async def test_a_key_is_rotated_by_writing_each_resource_once_more(tmp_path: Path) -> None:
     async with admin_over(tmp_path, keyring=Keyring([OLD])) as admin:
         await admin("PUT", "/consumers", JACK)

@@ -107,6 +107,25 @@ def test_read_edit_write_keeps_secrets_that_were_not_touched() -> None:
     assert restore("routes", edited, ROUTE, REGISTRY) == {**ROUTE, "uri": "/y"}
 
 
+def test_secrets_of_plugins_inside_plugins_are_found_by_the_inner_plugin() -> None:
+    either = [{"basic-auth": {"username": "u", "password": "p1"}, "secretive": {"keys": ["k1"]}}]
+    actions = [["limit-count", {"count": 1, "redis_password": "p2"}], ["return", {"code": 403}]]
+    inner = {"multi-auth": {"auth_plugins": [{"key-auth": {"key": "k2"}}]}}
+    confs = {
+        "multi-auth": {"auth_plugins": [*either, inner, "odd"]},
+        "workflow": {"rules": [{"actions": actions}, {"actions": [["limit-count"], 7]}]},
+    }
+    route = {"uri": "/x", "plugins": confs}
+    text = json.dumps(encrypt("routes", route, REGISTRY, lambda value: f"<{value}>"))
+    plain = json.dumps(route)
+    for secret in ("p1", "k1", "p2", "k2"):
+        plain = plain.replace(f'"{secret}"', f'"<{secret}>"')
+    assert text == plain
+    shown = redact("routes", route, REGISTRY)
+    assert "***" in json.dumps(shown)
+    assert restore("routes", shown, route, REGISTRY) == route
+
+
 class FakeManager:
     def __init__(self) -> None:
         self.asked: list[str] = []
