@@ -152,6 +152,13 @@ class _Database:
     def __init__(self, path: Path) -> None:
         _make(path)
         self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
         _use_wal(self._db)
         self._db.execute("PRAGMA synchronous = FULL")
         with _Transaction(self._db):
