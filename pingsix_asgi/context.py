@@ -60,10 +60,11 @@ class RouteInfo(Protocol):
 class Target(Protocol):
     """What answers a request: the wrapped app, or a node of an upstream."""
 
-    def prepare(self, ctx: Context) -> Response | None:
+    def prepare(self, ctx: Context) -> Response | Awaitable[Response | None] | None:
         """Choose a node (kept in ``ctx.node``) before the before_proxy phase; nothing is sent yet.
 
-        Returns a reply to answer at once, normally None. Raises NoUpstream or NoNode.
+        Returns a reply to answer at once, normally None, or something to await that gives one: the
+        choice may need the request body. Raises NoUpstream or NoNode.
         """
 
     async def __call__(self, ctx: Context, receive: Receive, send: Send) -> None:

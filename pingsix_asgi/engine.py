@@ -29,11 +29,8 @@ async def serve(ctx: Context, match: Match) -> None:
     ctx.plan = plan.outer or plan
     receive = ctx.receive
     try:
-        if plan.request is NO_HOOKS:
-            reply = ctx.target.prepare(ctx)
-        else:
-            given = run(plan.request, ctx)
-            reply = given if given is None or isinstance(given, Response) else await given
+        given = ctx.target.prepare(ctx) if plan.request is NO_HOOKS else run(plan.request, ctx)
+        reply = given if given is None or isinstance(given, Response) else await given
         if reply is None:
             plan = ctx.plan
             if plan.middleware is not None:

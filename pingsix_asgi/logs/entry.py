@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from .. import __version__
 from ..context import Context
-from ..expr.variables import getter
+from ..expr.template import Template
+from ..expr.variables import getter, needs_body
 from ..http.encoding import decoder
 from ..http.query import arguments
 from ..types import JSON
@@ -79,6 +80,18 @@ def compile_format(log_format: dict[str, JSON]) -> Field:
         return {name: value for name, value in made.items() if value is not None}
 
     return entry
+
+
+def format_needs_body(log_format: JSON) -> bool:
+    """Tell whether a format, of either kind, shows something of the request body."""
+    if isinstance(log_format, dict):
+        return any(
+            format_needs_body(value)
+            if isinstance(value, dict)
+            else isinstance(value, str) and value.startswith("$") and needs_body(value[1:])
+            for value in log_format.values()
+        )
+    return isinstance(log_format, str) and Template(log_format).needs_body
 
 
 def decoded_body(body: bytes, encoding: bytes | None, max_bytes: int) -> str:

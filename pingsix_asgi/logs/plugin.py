@@ -9,9 +9,10 @@ from pydantic import Field
 from ..context import Context
 from ..errors import SchemaError
 from ..expr.expression import compile_expression
+from ..expr.variables import needs_body
 from ..plugin.base import Host, Phase, Plugin, PluginConf, Reply
 from ..types import JSON, Message
-from .entry import compile_format, decoded_body, default_entry
+from .entry import compile_format, decoded_body, default_entry, format_needs_body
 
 
 class LogConf(PluginConf):
@@ -55,6 +56,9 @@ class LoggerPlugin(Plugin):
         self.conf = conf
         self._wants_request = condition(conf.include_req_body_expr, "include_req_body_expr")
         self._wants_response = condition(conf.include_resp_body_expr, "include_resp_body_expr")
+        self.needs_body = needs_body(conf.include_req_body_expr) or needs_body(
+            conf.include_resp_body_expr
+        )
         skips: set[Phase] = set()
         if not conf.include_req_body:
             skips.add("access")
@@ -68,6 +72,8 @@ class LoggerPlugin(Plugin):
         extra = self.conf.log_format_extra or metadata.log_format_extra
         self._format = compile_format(log_format) if isinstance(log_format, dict) else default_entry
         self._extra = compile_format(extra) if extra and not log_format else None
+        if format_needs_body(log_format) or (self._extra and format_needs_body(extra)):
+            self.needs_body = True
 
     def emit(self, ctx: Context, entry: Any) -> None:
         """Write or queue one entry; must not block."""

@@ -93,6 +93,7 @@ class ApiBreaker(Plugin):
             (header.key.lower().encode("latin-1"), Template(header.value))
             for header in conf.break_response_headers or ()
         ]
+        self.needs_body = any(template.needs_body for _, template in self._headers)
 
     def setup(self, host: Host) -> None:
         self._now = host.clock.monotonic

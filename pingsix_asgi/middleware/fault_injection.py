@@ -69,7 +69,7 @@ class FaultInjection(Plugin):
             for part in (conf.abort, conf.delay)
             if part is not None
             for condition in part.vars or ()
-        )
+        ) or (self._reply is not None and self._reply.needs_body)
 
     def rewrite(self, ctx: Context) -> Reply | Awaitable[Reply]:
         delay = self._delay
@@ -99,6 +99,9 @@ class _Reply:
             (name.lower().encode("latin-1"), Template(_text(value)))
             for name, value in (abort.headers or {}).items()
         ]
+        templates = [template for _, template in self._headers]
+        templates += [self._body] if self._body else []
+        self.needs_body = any(template.needs_body for template in templates)
 
     def render(self, ctx: Context) -> Response:
         if self._body is None:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ..context import Context
 from ..expr.template import Template
+from ..expr.variables import needs_body
 from ..logs.entry import dump
 from ..logs.plugin import LogConf, LoggerPlugin, LogMetadata, condition
 from ..plugin.base import Host
@@ -47,6 +48,7 @@ class FileLogger(LoggerPlugin):
     def __init__(self, conf: Conf) -> None:
         super().__init__(conf)
         self._matches = [condition(document, "match") for document in conf.match or ()]
+        self.needs_body |= any(needs_body(document) for document in conf.match or ())
         self._line = Template(conf.log_format) if isinstance(conf.log_format, str) else None
         names = "|".join(re.escape(name) for name in conf.redact_query_params)
         self._secrets = re.compile(rf"(^|&)({names})=[^&]*") if names else None

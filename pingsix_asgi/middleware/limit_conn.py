@@ -15,7 +15,7 @@ from ..http.response import error_page
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.nested import skip_mark
 from ..ratelimit.conf import SECRETS, Amount, AmountOrNone, LimitConf
-from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
+from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of, numbers_need_body
 from ..ratelimit.machine import machine_stores
 from ..ratelimit.redis import RedisConnections, connection
 from ..ratelimit.store import StoreError
@@ -79,8 +79,12 @@ class LimitConn(Plugin):
         self._refusal = conf.refusal()
         delay_s = conf.default_conn_delay
         self._rules = [_Rule(rule, "var_combination", delay_s) for rule in conf.rules or ()]
-        self.needs_body = key_needs_body(conf.key_type, conf.key) or any(
-            key_needs_body("var_combination", rule.key) for rule in conf.rules or ()
+        self.needs_body = (
+            key_needs_body(conf.key_type, conf.key)
+            or any(key_needs_body("var_combination", rule.key) for rule in conf.rules or ())
+            or any(
+                numbers_need_body(limit.conn, limit.burst) for limit in (conf, *(conf.rules or ()))
+            )
         )
         if conf.rules is None:
             single = RuleConf(conn=conf.conn or 1, burst=conf.burst or 0, key=conf.key)

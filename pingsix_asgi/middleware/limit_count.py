@@ -18,7 +18,7 @@ from ..plugin.base import Host, Phase, Plugin, PluginConf, Reply
 from ..plugin.nested import skip_mark
 from ..ratelimit.conf import SECRETS, Amount, LimitConf
 from ..ratelimit.delayed import DelayedWindow
-from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of
+from ..ratelimit.keys import Number, counter_prefix, key_needs_body, key_of, numbers_need_body
 from ..ratelimit.machine import machine_stores
 from ..ratelimit.redis import RedisConnection, RedisFixedWindow, RedisSlidingWindow, connection
 from ..ratelimit.store import StoreError
@@ -106,8 +106,13 @@ class LimitCount(Plugin):
         self._show = conf.show_limit_quota_header
         self._degrades = conf.allow_degradation
         self._refusal = conf.refusal()
-        self.needs_body = key_needs_body(conf.key_type, conf.key) or any(
-            key_needs_body("var_combination", rule.key) for rule in conf.rules or ()
+        self.needs_body = (
+            key_needs_body(conf.key_type, conf.key)
+            or any(key_needs_body("var_combination", rule.key) for rule in conf.rules or ())
+            or any(
+                numbers_need_body(limit.count, limit.time_window)
+                for limit in (conf, *(conf.rules or ()))
+            )
         )
         if not self._show:
             self.skips: frozenset[Phase] = frozenset({"header_filter"})

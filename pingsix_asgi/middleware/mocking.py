@@ -60,7 +60,6 @@ class Mocking(Plugin):
     def __init__(self, conf: Conf) -> None:
         self._example = None if conf.response_example is None else Template(conf.response_example)
         self._schema = {"type": "object", **(conf.response_schema or {})}
-        self.needs_body = (self._example or Template(json.dumps(self._schema))).needs_body
         self._type = _media_type(conf.content_type)
         self._status = conf.response_status
         self._delay = conf.delay
@@ -68,6 +67,8 @@ class Mocking(Plugin):
         if conf.with_mock_header:
             self._headers.append((b"x-mock-by", f"PingSIX/{__version__}".encode()))
         self._extra = HeaderOps(replace=conf.response_headers)
+        body = self._example or Template(json.dumps(self._schema))
+        self.needs_body = body.needs_body or self._extra.needs_body
 
     def access(self, ctx: Context) -> Reply | Awaitable[Reply]:
         return self._answer_late(ctx) if self._delay else self._answer(ctx)

@@ -103,6 +103,10 @@ class ProxyCache(CachingPlugin):
         self._key = [Template(part) for part in conf.cache_key]
         self._bypass = [Template(part) for part in conf.cache_bypass or ()]
         self._no_cache = [Template(part) for part in conf.no_cache or ()]
+        self._key_reads_body = any(part.needs_body for part in self._key)
+        self.needs_body = self._key_reads_body or any(
+            part.needs_body for part in (*self._bypass, *self._no_cache)
+        )
         self._isolates = conf.consumer_isolation and not any(
             part in _IDENTITIES for part in conf.cache_key
         )
@@ -141,6 +145,8 @@ class ProxyCache(CachingPlugin):
     def leaves_alone(self, ctx: Context) -> str | None:
         if ctx.request.method not in self.policy.methods:
             return "BYPASS" if self.scope == "disk" else "MISS"
+        if self._key_reads_body and ctx.body is None:
+            return "BYPASS"  # it was too large: all such requests would share one key
         return "BYPASS" if _is_set(self._bypass, ctx) else None
 
     def keeps(self, ctx: Context) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..context import Context
 from ..errors import SchemaError
-from ..expr.variables import getter
+from ..expr.variables import getter, needs_body
 from ..http.addresses import parse_address
 from ..plugin.base import Plugin, PluginConf, Reply
 from ..plugin.fields import AddressText
@@ -38,6 +38,7 @@ class RealIp(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._source = getter(conf.source)
+        self.needs_body = needs_body(conf.source)
         self._is_forwarded_for = conf.source == "http_x_forwarded_for"
         self._trusted = _networks(conf.trusted_addresses) if conf.trusted_addresses else None
         self._recursive = conf.recursive and self._trusted is not None

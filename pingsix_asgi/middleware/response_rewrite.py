@@ -14,6 +14,7 @@ from ..context import Context
 from ..errors import SchemaError, UpstreamProtocolError
 from ..expr.expression import compile_expression
 from ..expr.substitution import Substitution
+from ..expr.variables import needs_body
 from ..http.encoding import decoding
 from ..model.base import parse
 from ..plugin.base import Phase, Plugin, PluginConf
@@ -83,6 +84,7 @@ class ResponseRewrite(Plugin):
         self._filters = [_filter(one, index) for index, one in enumerate(conf.filters or ())]
         self._max_bytes = conf.max_resp_body_size
         self._applies = None
+        self.needs_body = needs_body(conf.vars) or bool(self._headers and self._headers.needs_body)
         if conf.vars:
             try:
                 self._applies = compile_expression(conf.vars)

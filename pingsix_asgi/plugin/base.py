@@ -124,7 +124,8 @@ class Plugin:
     """``log`` looks at the response; else it is told of the end alone, and responses go unobserved
     as far as this plugin is concerned."""
     needs_body: bool = False
-    """Request hooks want ``ctx.body``: it is read before them. Set by __init__ from the conf."""
+    """Some hook wants ``ctx.body``: it is read before the request hooks, or when there are none, at
+    the plugin's place in the access phase. Set by __init__ or setup from the conf."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Make an instance, or wrap the app that was given in place of a conf."""

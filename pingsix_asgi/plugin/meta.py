@@ -79,6 +79,8 @@ class Decorator:
         self._error_response = meta.error_response
         self._predicate: Callable[[Context], bool] | None = None
         self._needs_body = needs_body(meta.filter)
+        if self._needs_body:
+            plugin.needs_body = True  # one without request hooks has to get the body read, too
         if meta.filter is not None:
             try:
                 self._predicate = compile_expression(meta.filter)

@@ -36,21 +36,30 @@ class Step:
 
     def hook(self, phase: Phase) -> Callable[..., Any] | None:
         """Return the hook for ``phase``, or None when the plugin has or needs none."""
-        if phase in self.plugin.skips:
-            return None
-        if getattr(type(self.plugin), phase) is getattr(Plugin, phase):
-            return None
+        if not self._has(phase):
+            reads_late = phase == "access" and self.plugin.needs_body
+            return read_body if reads_late and not any(map(self._has, REQUEST_PHASES)) else None
         method: Callable[..., Any] = getattr(self.plugin, phase)
         if self.plugin.needs_body and phase in REQUEST_PHASES:
             method = _after_body(method)
         return self.decorate(phase, method) if self.decorate else method
+
+    def _has(self, phase: Phase) -> bool:
+        if phase in self.plugin.skips:
+            return False
+        return getattr(type(self.plugin), phase) is not getattr(Plugin, phase)
 
 
 Layer: TypeAlias = Mapping[str, Step]
 """The plugins of one layer by name, already merged."""
 
 
-def prepare(ctx: Context) -> Response | None:
+async def read_body(ctx: Context) -> None:
+    """Read the request body for response hooks, which cannot wait for it themselves."""
+    await ctx.preload_body()
+
+
+def prepare(ctx: Context) -> Reply | Awaitable[Reply]:
     """Let the target get ready, say pick a node: the step between access and before_proxy."""
     return ctx.target.prepare(ctx)
 

@@ -6,7 +6,7 @@ the usual case, cost one future: no task, no timer, no queue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,7 +14,6 @@ from ..context import Context, Target
 from ..errors import ClientGone, ConnectError, NoNode, UpstreamError
 from ..http.forwarding import HOST_PART, TRAILERS, Forwarding, Head
 from ..http.framing import NO_BODY
-from ..http.response import Response
 from ..types import Receive, Send
 from ..upstream.node import Node, Timeouts
 from .connection import Connection
@@ -82,7 +81,7 @@ class Forward:
         self._shown_from = 100 if show_status else 500
         self._passes_host = upstream.pass_host == "pass"  # noqa: S105 - not a password
 
-    def prepare(self, ctx: Context) -> Response | None:
+    def prepare(self, ctx: Context) -> Awaitable[None] | None:
         """Pick a node. Raises NoUpstream or NoNode."""
         ctx.node = self.upstream.single or self.upstream.pick(ctx)
         return None
@@ -340,6 +339,16 @@ class Forward:
         if node.port == _STANDARD_PORTS.get(upstream.scheme):
             return host.encode()
         return f"{host}:{node.port}".encode()
+
+
+class ForwardByBody(Forward):
+    """The target of a route whose upstream hashes something of the request body."""
+
+    async def prepare(self, ctx: Context) -> None:
+        """Read the body, as far as variables may, and pick a node by it."""
+        if self.upstream.single is None:
+            await ctx.preload_body()
+        super().prepare(ctx)
 
 
 def _statuses_field(exchange: Exchange) -> tuple[bytes, bytes]:

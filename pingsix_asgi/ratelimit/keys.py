@@ -47,6 +47,11 @@ def key_needs_body(kind: str, text: str) -> bool:
     return kind in ("var", "vars") and needs_body(text)
 
 
+def numbers_need_body(*values: int | str | None) -> bool:
+    """Tell whether one of the numbers of a conf is read from the request body."""
+    return any(Template(value).needs_body for value in values if isinstance(value, str))
+
+
 def _variable(name: str) -> KeyOf:
     read = getter(name)
 
@@ -74,7 +79,6 @@ class Number:
     def __init__(self, value: int | str) -> None:
         self.fixed = None if isinstance(value, str) else int(value)
         self._template = Template(value if isinstance(value, str) else "")
-        self.needs_body = self._template.needs_body
 
     def whole(self, ctx: Context, *, least: int = 1) -> int:
         """Return the number for this request.

@@ -14,7 +14,7 @@ from ..model.route import Route
 from ..model.service import Service
 from ..plugin.layer import enabled, merge
 from ..plugin.plan import Layer, Plan, Step, compile_plan, guarded
-from ..proxy.forward import Forward
+from ..proxy.forward import Forward, ForwardByBody
 from ..proxy.local import LocalTarget
 from ..routing.router import RouteEntry
 from ..settings import Settings
@@ -54,7 +54,7 @@ class Targets:
 
     def forward(self, upstream: Upstream, timeout: Timeouts | None) -> Target:
         """Return the target that sends requests to an upstream."""
-        return Forward(
+        return (ForwardByBody if upstream.needs_body else Forward)(
             upstream,
             timeout,
             self.local,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..context import Context
 from ..expr.template import Template
-from ..expr.variables import getter
+from ..expr.variables import getter, needs_body
 
 HashKey = Callable[[Context], bytes]
 
@@ -32,6 +32,13 @@ def hash_key(hash_on: str, key: str | None) -> HashKey:
         case "cookie":
             return _variable_key(f"cookie_{key}")
     return _variable_key(key or DEFAULT_KEY)
+
+
+def key_needs_body(hash_on: str, key: str | None) -> bool:
+    """Tell whether the key function reads the request body."""
+    if hash_on == "vars_combinations":
+        return Template(key or "").needs_body
+    return hash_on == "vars" and needs_body(key or DEFAULT_KEY)
 
 
 def _client_key(ctx: Context) -> bytes:

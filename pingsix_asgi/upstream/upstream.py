@@ -11,9 +11,9 @@ from typing import TypedDict
 from ..context import Context
 from ..errors import NoUpstream, UpstreamError
 from ..model.upstream import Upstream as UpstreamModel
-from .balancer import balancer_factory
+from .balancer import HASHING, balancer_factory
 from .discovery import Discovery, Location
-from .hash_key import hash_key
+from .hash_key import hash_key, key_needs_body
 from .health.check import compile_check
 from .health.passive import compile_passive
 from .health.status import NodeHealth
@@ -81,6 +81,8 @@ class Upstream:
             key_of=hash_key(model.hash_on, model.key),
             monotonic=services.clock.monotonic,
         )
+        self.needs_body = model.type in HASHING and key_needs_body(model.hash_on, model.key)
+        """``pick`` goes by the request body, which has to be read before."""
         self._roster = services.keep(f"upstream:{key}", lambda: Roster(self.name, services))
         self._warm_up = model.warm_up_conf
         if self._warm_up is not None:
