@@ -14,6 +14,7 @@ from ..expr.template import Template
 from ..expr.variables import needs_body
 from ..logs.entry import dump
 from ..logs.plugin import LogConf, LoggerPlugin, LogMetadata, condition
+from ..logs.redact import redacted
 from ..plugin.base import Host
 from ..types import JSON
 
@@ -41,6 +42,7 @@ class FileLogger(LoggerPlugin):
         path: str | None = None
         match: Annotated[list[list[JSON]], Field(max_length=20)] | None = None
         redact_query_params: list[str] = Field(default_factory=list)
+        """Query parameters whose values are written as "***", by their decoded names."""
 
     class Metadata(LogMetadata):
         path: str | None = None
@@ -50,8 +52,7 @@ class FileLogger(LoggerPlugin):
         self._matches = [condition(document, "match") for document in conf.match or ()]
         self.needs_body |= any(needs_body(document) for document in conf.match or ())
         self._line = Template(conf.log_format) if isinstance(conf.log_format, str) else None
-        names = "|".join(re.escape(name) for name in conf.redact_query_params)
-        self._secrets = re.compile(rf"(^|&)({names})=[^&]*") if names else None
+        self._secrets = frozenset(conf.redact_query_params)
 
     def setup(self, host: Host) -> None:
         super().setup(host)
@@ -62,10 +63,7 @@ class FileLogger(LoggerPlugin):
     def log(self, ctx: Context) -> None:
         if self._matches and not any(matches(ctx) for matches in self._matches):
             return
-        if self._secrets is not None:
-            query = ctx.request.query.decode("latin-1")
-            ctx.set_var("query_string", self._secrets.sub(r"\1\2=***", query))
-        super().log(ctx)
+        super().log(redacted(ctx, self._secrets) if self._secrets else ctx)
 
     def entry(self, ctx: Context) -> Any:
         return _escaped(self._line.render(ctx)) if self._line else super().entry(ctx)

@@ -108,6 +108,55 @@ async def test_text_lines_escape_what_could_forge_one_and_redact(
     assert caplog.messages == [r'127.0.0.1 "GET /a\nb?x=1&token=***&y=2" 200']
 
 
+SECRET = "/a?x=1&token=s3cret&%74oken=s3cret&api+key=s3cret&Token=shown&token&y=2#"
+
+
+@pytest.mark.parametrize(
+    "log_format",
+    [
+        None,
+        "$request|$request_uri|$real_request_uri|$args|$query_string|$arg_token|${upstream_uri}",
+        {"all": ["$args"], "r": "$request", "a": "$arg_token", "u": "$request_uri", "x": "$args"},
+    ],
+    ids=["default", "text", "object"],
+)
+async def test_redacted_parameters_show_nowhere(log_format: Any, tmp_path: Path) -> None:
+    path, app = tmp_path / "log", EchoApp(headers={"location": "https://a.test/?token=s3cret#top"})
+    options = {"path": str(path), "redact_query_params": ["token", "api key"]}
+    if log_format is not None:
+        options["log_format"] = log_format
+    plugins: Any = {FileLogger: {**options, "log_format_extra": {"more": "$request_uri"}}}
+    await Client(together(plugins, app)).get(SECRET, {"referer": "https://a.test/?token=s3cret"})
+    text = path.read_text()
+    assert "s3cret" not in text
+    assert "token=***&%74oken=***&api+key=***&Token=shown&token&y=2" in text
+    assert app.scopes[0]["query_string"] == SECRET[3:].encode(), "the app gets what was sent"
+    if log_format is None:
+        entry = json.loads(text)
+        assert entry["request"]["querystring"]["token"] == ["***", "***", ""]
+        assert entry["request"]["headers"]["referer"] == "https://a.test/?token=***"
+        assert entry["response"]["headers"]["location"] == "https://a.test/?token=***#top"
+        assert entry["request"]["size"] > len(SECRET)
+        assert entry["more"] == entry["request"]["uri"]
+
+
+async def test_redaction_concerns_this_log_only(tmp_path: Path) -> None:
+    """``match`` sees the value, and so do the hooks of others."""
+    path, other = tmp_path / "log", tmp_path / "other"
+    options = {"path": str(path), "redact_query_params": ["token"], "log_format": "$args"}
+    match = [[["arg_token", "==", "s3cret"]]]
+    later: Any = type("Later", (FileLogger,), {"name": "later", "priority": 1})
+    plugins: Any = {
+        FileLogger: {**options, "match": match},
+        later: {"path": str(other), "log_format": "$args $query_string"},
+    }
+    await Client(together(plugins)).get("/?token=s3cret")
+    assert (path.read_text(), other.read_text()) == (
+        "token=***\n",
+        "token=s3cret token=s3cret\n",
+    )
+
+
 async def test_a_rotated_file_is_opened_again_and_a_bad_path_hurts_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
