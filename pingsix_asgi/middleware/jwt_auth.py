@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import jwt
@@ -10,18 +9,17 @@ from jwt.types import Options
 from pydantic import Field, model_validator
 
 from ..context import Context
-from ..errors import DownstreamError, SchemaError
+from ..errors import DownstreamError
 from ..http.cookies import cookie, without_cookie
 from ..http.query import argument, arguments, without_argument
 from ..http.response import Response, json_reply
+from ..model.base import Located
 from ..model.fields import Unique, is_reference
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous
 from ..plugin.credentials import sole
 from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
-
-logger = logging.getLogger("pingsix_asgi.plugins.jwt_auth")
 
 # fmt: off
 Algorithm: TypeAlias = Literal[
@@ -53,16 +51,20 @@ class _Keys(PluginConf):
     def _check_keys(self) -> None:
         if self.algorithm.startswith("HS"):
             if self.secret is None:
-                raise ValueError(
-                    'property "secret" is required when "algorithm" is "HS256" or "HS512"'
-                )
-            if self.base64_secret and not is_reference(self.secret):
-                _decoded(self.secret)
+                text = 'property "secret" is required when "algorithm" is "HS256" or "HS512"'
+                raise Located(text, "secret")
         elif self.public_key is None:
-            raise ValueError(
-                'failed to validate dependent schema for "algorithm": '
-                "value should match only one schema, but matches none"
+            text = "value should match only one schema, but matches none"
+            raise Located(
+                f'failed to validate dependent schema for "algorithm": {text}', "public_key"
             )
+        if not self.is_kept_elsewhere:
+            _Verifier(self)
+
+    @property
+    def is_kept_elsewhere(self) -> bool:
+        """Whether the key is a reference, which cannot be judged."""
+        return any(is_reference(key) for key in (self.secret, self.public_key) if key)
 
 
 class JwtAuth(Plugin):
@@ -113,7 +115,8 @@ class JwtAuth(Plugin):
         self._header = conf.header.lower().encode()
         self._challenge = f'Bearer realm="{conf.realm}"'.encode()
         self._required = {*conf.required_claims, *(conf.claims_to_verify or ())}
-        self._own = _Verifier(conf) if conf.secret or conf.public_key else None
+        has_own = conf.secret is not None or conf.public_key is not None
+        self._own = _Verifier(conf) if has_own and not conf.is_kept_elsewhere else None
         self._verifiers: dict[int, _Verifier] = {}
 
     def setup(self, host: Host) -> None:
@@ -147,11 +150,7 @@ class JwtAuth(Plugin):
             found = self._consumers.find(key)
             if found is None:
                 return "Invalid user key in JWT token"
-            try:
-                verifier = self._verifier(found.conf)
-            except SchemaError as error:
-                logger.warning("consumer %s: %s", found.consumer.username, error)
-                return "failed to verify jwt"
+            verifier = self._verifier(found.conf)
         if not (verifier.accepts(token) and self._claims_hold(claims, verifier.leeway)):
             return "failed to verify jwt"
         if self._conf.store_in_ctx:
@@ -209,7 +208,7 @@ class JwtAuth(Plugin):
 
 
 class _Verifier:
-    """Checks signatures with one key and exactly one algorithm."""
+    """Checks signatures with one key and exactly one algorithm. Raises Located for a bad key."""
 
     def __init__(self, conf: _Keys) -> None:
         self.conf = conf
@@ -217,14 +216,16 @@ class _Verifier:
         self._algorithm = conf.algorithm
         algorithm = jwt.get_algorithm_by_name(conf.algorithm)
         key: str | bytes = conf.public_key or ""
+        field = "public_key"
         if conf.algorithm.startswith("HS"):
             key = _decoded(conf.secret or "") if conf.base64_secret else conf.secret or ""
+            field = "secret"
         try:
             self._key = algorithm.prepare_key(key)
         except (ValueError, TypeError, jwt.PyJWTError) as error:
-            raise SchemaError(f"unusable key: {error}", path="public_key") from None
+            raise Located(f"unusable key: {error}", field) from None
         if hasattr(self._key, "public_key"):  # as private keys have
-            raise SchemaError("unusable key: a private one", path="public_key")
+            raise Located("unusable key: a private one", "public_key")
 
     def accepts(self, token: str) -> bool:
         try:
@@ -238,7 +239,8 @@ def _decoded(secret: str) -> bytes:
     try:
         return from_base64(secret)
     except ValueError:
-        raise ValueError("base64_secret required but the secret is not in base64 format") from None
+        text = "base64_secret required but the secret is not in base64 format"
+        raise Located(text, "secret") from None
 
 
 def _after(claim: object, limit: float) -> bool:

@@ -52,6 +52,18 @@ class Plain(ValueError):
     """
 
 
+class Located(ValueError):
+    """A problem of one field that only a look at several finds.
+
+    Its text is told of the whole, as APISIX's validator does, its path names the field at
+    ``where`` below it.
+    """
+
+    def __init__(self, text: str, *where: int | str) -> None:
+        super().__init__(text)
+        self.where = where
+
+
 def parse(model: type[M], document: JSON, *, kind: str = "", id: str = "", at: str = "") -> M:
     """Validate a document. Raises SchemaError for the first problem, naming its field."""
     found = problems(model, document, kind=kind, id=id, at=at)
@@ -105,7 +117,9 @@ def explain(error: ValidationError, document: JSON = None) -> list[tuple[str, st
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
         where = _location(item, document)
-        path = ".".join(str(part) for part in where)
+        cause = item.get("ctx", {}).get("error")
+        below = cause.where if isinstance(cause, Located) else ()
+        path = ".".join(str(part) for part in (*where, *below))
         found.setdefault(path, _explain_one(item, where))
     return list(found.items())
 

@@ -20,6 +20,8 @@ from pingsix_asgi.middleware.csrf import Csrf
 from pingsix_asgi.middleware.hmac_auth import HmacAuth
 from pingsix_asgi.middleware.jwt_auth import JwtAuth
 from pingsix_asgi.middleware.multi_auth import MultiAuth
+from pingsix_asgi.model.base import parse
+from pingsix_asgi.plugin.base import PluginConf
 from pingsix_asgi.testing import (
     Answer,
     Client,
@@ -248,6 +250,17 @@ class TestJwtAuth:
     def test_unusable_consumer_confs_are_refused(self, conf: dict[str, Any], field: str) -> None:
         with pytest.raises(ValueError, match=field):
             JwtAuth.ConsumerConf(**conf)
+
+    @pytest.mark.parametrize("model", [JwtAuth.Conf, JwtAuth.ConsumerConf])
+    @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+    def test_a_key_that_is_none_is_refused_where_it_is_written(
+        self, model: type[PluginConf], algorithm: str
+    ) -> None:
+        conf = {"key": "k", "algorithm": algorithm, "public_key": "no key at all"}
+        with pytest.raises(SchemaError, match="unusable key") as caught:
+            parse(model, conf)
+        assert caught.value.path == "public_key"
+        parse(model, {**conf, "public_key": "$env://KEY"})
 
 
 class TestHmacAuth:
