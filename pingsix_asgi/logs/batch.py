@@ -22,20 +22,20 @@ MAX_PENDING = 8192
 _CLOSE_S = 5.0
 """How long a stopping gateway waits for the last batches."""
 
-ENTRIES = Family(
-    "batch_process_entries",
-    "batch process remaining entries",
-    "gauge",
-    ("name", "route_id", "server_addr"),
+_LABELS = ("name", "route_id", "server_addr")
+ENTRIES = Family("batch_process_entries", "batch process remaining entries", "gauge", _LABELS)
+DROPPED = Family(
+    "batch_process_dropped_entries_total", "Log entries that were given up", "counter", _LABELS
 )
 
 
-class Gauge:
-    """The metric of how many entries wait under these labels, in this process."""
+class Meter:
+    """The metrics of the entries under these labels: how many wait here, how many were dropped."""
 
     def __init__(self, keeper: Keeper, labels: tuple[str, str, str]) -> None:
         self._sheet = gateway_metrics(keeper).sheet
         self._cell = gateway_metrics(keeper).series(ENTRIES, labels)
+        self._dropped = gateway_metrics(keeper).series(DROPPED, labels)
         known: set[int] = keeper.keep(ENTRIES, set)
         if self._cell is not None and self._cell not in known:
             known.add(self._cell)
@@ -45,6 +45,11 @@ class Gauge:
         """Count entries that came, or below zero, went."""
         if self._cell is not None:
             self._sheet.cells[self._cell] += count
+
+    def drop(self, count: int) -> None:
+        """Count entries that were given up."""
+        if self._dropped is not None:
+            self._sheet.cells[self._dropped] += count
 
 
 class BatchConf(PluginConf):
@@ -74,8 +79,8 @@ class Batcher:
         max_pending: int = MAX_PENDING,
     ) -> None:
         self.dropped = 0
-        self.gauge: Gauge | None = None
-        """Where ``pending`` is told; set by who knows the labels."""
+        self.meter: Meter | None = None
+        """Where ``pending`` and ``dropped`` are told; set by who knows the labels."""
         self._label = label
         self._conf = conf
         self._deliver = deliver
@@ -84,6 +89,8 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._refused = 0
+        """Entries that found the backlog full, since it last had room."""
 
     @property
     def pending(self) -> int:
@@ -93,10 +100,16 @@ class Batcher:
     def push(self, entry: Any) -> None:
         """Queue an entry; must be called with the event loop running."""
         if len(self._waiting) >= self._max_pending:
-            if self.dropped % self._max_pending == 0:
-                logger.error("%s: the backlog is full, dropping entries", self._label)
-            self.dropped += 1
+            if not self._refused:
+                logger.error(
+                    "%s: %d entries wait, which is the most: dropping those that come now",
+                    self._label,
+                    self._max_pending,
+                )
+            self._refused += 1
+            self._drop(1)
             return
+        self._tell_refused()
         self._waiting.append(entry)
         self._count(1)
         self._arrived.set()
@@ -110,11 +123,26 @@ class Batcher:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_CLOSE_S)
             self._task.cancel()
-        self._count(-len(self._waiting))
+        self._tell_refused()
+        left = len(self._waiting)
+        if left:
+            self._drop(left)
+            logger.error("%s: stopped, %d entries were not sent in time", self._label, left)
+        self._count(-left)
+
+    def _tell_refused(self) -> None:
+        if self._refused:
+            logger.error("%s: dropped %d entries, too many waited", self._label, self._refused)
+            self._refused = 0
 
     def _count(self, change: int) -> None:
-        if self.gauge is not None:
-            self.gauge.add(change)
+        if self.meter is not None:
+            self.meter.add(change)
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        if self.meter is not None:
+            self.meter.drop(count)
 
     async def _run(self) -> None:
         while self._waiting:
@@ -151,5 +179,5 @@ class Batcher:
                 logger.warning("%s: batch of %d failed: %s", self._label, len(batch), error)
             else:
                 return
-        self.dropped += len(batch)
+        self._drop(len(batch))
         logger.error("%s: dropped %d entries after the last try", self._label, len(batch))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..context import Context
 from ..expr.variables import getter
-from ..logs.batch import MAX_PENDING, BatchConf, Batcher, Gauge
+from ..logs.batch import MAX_PENDING, BatchConf, Batcher, Meter
 from ..logs.entry import dump
 from ..logs.plugin import LogConf, LoggerPlugin
 from ..plugin.base import Host
@@ -21,7 +21,7 @@ _server_addr = getter("server_addr")
 class HttpLogger(LoggerPlugin):
     """POST batches to ``uri``; a status of 400 or more is a failure and retried.
 
-    The metric ``batch_process_entries`` bears the route of the first entry.
+    The metrics ``batch_process_…`` bear the route of the first entry.
     Source: apisix/plugins/http-logger.lua.
     """
 
@@ -60,7 +60,7 @@ class HttpLogger(LoggerPlugin):
         if self._batcher.gauge is None:
             route, address = ctx.match.info.route_id, str(_server_addr(ctx) or "")
             labels = (self.conf.name, route, address)
-            self._batcher.gauge = Gauge(self._keeper, labels)
+            self._batcher.meter = Meter(self._keeper, labels)
         self._batcher.push(entry)
 
 

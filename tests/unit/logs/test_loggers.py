@@ -13,7 +13,7 @@ import pytest
 
 from pingsix_asgi.adapters import LoneHost
 from pingsix_asgi.errors import SchemaError
-from pingsix_asgi.logs.batch import BatchConf, Batcher, Gauge
+from pingsix_asgi.logs.batch import BatchConf, Batcher, Meter
 from pingsix_asgi.middleware.file_logger import FileLogger
 from pingsix_asgi.middleware.gzip import Gzip
 from pingsix_asgi.middleware.http_logger import HttpLogger
@@ -248,10 +248,10 @@ async def test_how_many_entries_wait_is_a_metric() -> None:
 
     def waiting() -> str:
         page = write_text(gateway_metrics(host), (), (), "")
-        return page.rpartition("} ")[2].strip()
+        return page.partition("_entries{")[2].partition("} ")[2].partition("\n")[0]
 
     batcher = Batcher("t", BatchConf(batch_max_size=2, inactive_timeout=60), deliver)
-    batcher.gauge = Gauge(host, ("http logger", "r1", "10.0.0.1"))
+    batcher.meter = Meter(host, ("http logger", "r1", "10.0.0.1"))
     for number in range(5):
         batcher.push(number)
     page = write_text(gateway_metrics(host), (), (), "")
@@ -266,23 +266,49 @@ async def test_a_gauge_starts_anew_after_a_crash(tmp_path: Path, monkeypatch: An
     monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
     labels = ("n", "r", "a")
     hosts = [LoneHost(HttpLogger, FakeClock(), {}) for _ in range(2)]
-    Gauge(hosts[0], labels).add(3)
+    Meter(hosts[0], labels).add(3)
     await gateway_metrics(hosts[0]).aclose()
-    left = Gauge(hosts[1], labels)
+    left = Meter(hosts[1], labels)
     left.add(1)
-    Gauge(hosts[1], labels).add(1)
-    assert list(gateway_metrics(hosts[1]).totals().values()) == [[2.0]]
+    Meter(hosts[1], labels).add(1)
+    totals = gateway_metrics(hosts[1]).totals()
+    assert totals["batch_process_entries", *labels] == [2.0]
     await gateway_metrics(hosts[1]).aclose()
 
 
-async def test_a_dead_collector_costs_bounded_memory() -> None:
+async def test_a_dead_collector_costs_bounded_memory(caplog: pytest.LogCaptureFixture) -> None:
     async def deliver(batch: list[Any]) -> None:
         raise ConnectionError
 
     conf = BatchConf(batch_max_size=2)
     batcher = Batcher("t", conf, deliver, max_pending=5)
+    host = LoneHost(HttpLogger, FakeClock(), {})
+    batcher.meter = Meter(host, ("n", "r", "a"))
     for number in range(8):
         batcher.push(number)
     assert (batcher.pending, batcher.dropped) == (5, 3)
+    await until(lambda: batcher.pending == 1)
+    batcher.push(8)
+    assert "t: dropped 3 entries, too many waited" in caplog.text
     await batcher.aclose()
-    assert (batcher.pending, batcher.dropped) == (0, 8)
+    assert (batcher.pending, batcher.dropped) == (0, 9)
+    assert "t: dropped 2 entries after the last try" in caplog.text
+    page = write_text(gateway_metrics(host), (), (), "apisix_")
+    labels = '{name="n",route_id="r",server_addr="a"}'
+    assert f"apisix_batch_process_dropped_entries_total{labels} 9" in page
+    assert f"apisix_batch_process_entries{labels} 0" in page
+
+
+async def test_entries_that_a_stopping_gateway_cannot_send_are_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def deliver(batch: list[Any]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("pingsix_asgi.logs.batch._CLOSE_S", 0.01)
+    batcher = Batcher("t", BatchConf(batch_max_size=1), deliver)
+    for number in range(3):
+        batcher.push(number)
+    await batcher.aclose()
+    assert batcher.dropped == 3
+    assert "t: stopped, 3 entries were not sent in time" in caplog.text
