@@ -96,8 +96,6 @@ def test_configuration_examples_pass_check(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in re.findall(r"\$env://(\w+)", block.text):
-        monkeypatch.setenv(name, "a-secret-of-this-test")
     document = json.loads(block.text) if block.language == "json" else yaml.safe_load(block.text)
     if not is_configuration(document):
         return

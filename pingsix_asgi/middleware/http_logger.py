@@ -28,6 +28,7 @@ class HttpLogger(LoggerPlugin):
     name = "http-logger"
     priority = 410
     encrypted = ("auth_header",)
+    may_lack_secrets = True
 
     class Conf(LogConf, BatchConf):
         name: str = "http logger"
@@ -57,7 +58,7 @@ class HttpLogger(LoggerPlugin):
         return entry
 
     def emit(self, ctx: Context, entry: Any) -> None:
-        if self._batcher.gauge is None:
+        if self._batcher.meter is None:
             route, address = ctx.match.info.route_id, str(_server_addr(ctx) or "")
             labels = (self.conf.name, route, address)
             self._batcher.meter = Meter(self._keeper, labels)

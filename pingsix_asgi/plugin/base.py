@@ -110,6 +110,9 @@ class Plugin:
     nested: ClassVar[tuple[str, ...]] = ()
     """Dotted paths in Conf of other plugins' confs, whose secrets are theirs to name: objects
     ``{name: conf}`` or pairs ``[name, conf]``, alone or in lists."""
+    may_lack_secrets: ClassVar[bool] = False
+    """Requests pass even if a secret in the conf cannot be resolved, and its reference is what the
+    plugin gets: for those that only look on, such as loggers. Others are locked: 503."""
 
     Conf: ClassVar[type[PluginConf]] = EmptyConf
     ConsumerConf: ClassVar[type[PluginConf] | None] = None

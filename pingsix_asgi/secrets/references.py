@@ -1,9 +1,9 @@
 """Values kept elsewhere: ``$env://NAME``, ``$env://NAME/json_key``, ``$secret://vault/1/path/key``.
 
 References are resolved before a configuration is compiled, never on the request path. One that
-cannot be resolved keeps the value it had; without one it stays as text, and is logged. A consumer
-credential that is still a reference is disabled by the consumer index, so the text of a reference
-is never accepted as a key.
+cannot be resolved keeps the value it had; without one it stays as text, and is logged. The text of
+a reference is never accepted as a key: a credential that is still one is disabled by the consumer
+index, and a plugin that needs one is locked (unresolved.py).
 Source: APISIX apisix/secret.lua (forms, cache times).
 """
 
@@ -69,7 +69,7 @@ class References:
             for reference in dict.fromkeys(references)
             if reference not in self._found
             and reference not in self._missing
-            and not _is_variable(reference)
+            and not is_variable(reference)
         ]
         down: set[str] = set()
         turn = asyncio.Semaphore(_ASKED_AT_ONCE)
@@ -87,15 +87,26 @@ class References:
         """
         references = list(dict.fromkeys(find_references(document)))
         await self.fetch(references, managers)
-        values = {
+        values = self._values(references)
+        return _replaced(document, values) if values else document
+
+    def with_variables(self, document: JSON) -> JSON:
+        """Return the document with references to the environment replaced, as far as they are set.
+
+        The document itself is returned when it holds none.
+        """
+        found = [reference for reference in find_references(document) if is_variable(reference)]
+        return _replaced(document, self._values(found)) if found else document
+
+    def _values(self, references: Iterable[str]) -> dict[str, str]:
+        return {
             reference: value
             for reference in references
             if (value := self._value(reference)) is not None
         }
-        return _replaced(document, values) if values else document
 
     def _value(self, reference: str) -> str | None:
-        if not _is_variable(reference):
+        if not is_variable(reference):
             return self._found.get(reference, self._last.get(reference))
         value = self._from_environment(reference.partition("://")[2])
         if value is None and reference not in self._missing:
@@ -136,7 +147,8 @@ class References:
         return found if isinstance(found, str) else None
 
 
-def _is_variable(reference: str) -> bool:
+def is_variable(reference: str) -> bool:
+    """Tell whether a reference names a variable of the environment."""
     return reference[:7].lower() == "$env://"
 
 

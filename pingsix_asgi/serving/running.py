@@ -27,7 +27,7 @@ from ..plugin.internal_api import internal_apis
 from ..plugin.plan import Plan
 from ..plugin.registry import Registry
 from ..plugin.surroundings import Surroundings
-from ..secrets.references import Unresolved
+from ..secrets.references import References, Unresolved, find_references, is_variable
 from ..secrets.unseal import Unsealer
 from ..settings import Settings
 from ..snapshot.build import Builder
@@ -162,7 +162,10 @@ def _leave_code_to_refcounts() -> None:
 async def check(
     opened: Opened, registry: Registry, app: ASGIApp | None = None
 ) -> Sequence[SchemaError]:
-    """Compile what a configuration holds, publishing nothing; return what is wrong with it."""
+    """Compile what a configuration holds, publishing nothing; return what is wrong with it.
+
+    Secrets are looked for in the environment only; those that are not there are logged.
+    """
     if isinstance(opened.source, StoreSource):
         return ()
     runtime = make_runtime(opened.settings)
@@ -170,7 +173,16 @@ async def check(
         resources, revision = await opened.source.load()
         unsealer = Unsealer(keyring_of(opened.settings), registry)
         builder = Builder(runtime, registry, app, opened.settings)
-        snapshot = builder.build(await unsealer.open(resources), revision)
+        references = References()
+        resources = {
+            kind: {id: references.with_variables(one) for id, one in documents.items()}
+            for kind, documents in (await unsealer.open(resources)).items()
+        }
+        snapshot = builder.build(resources, revision)
+        for error in snapshot.errors:
+            held = resources.get(error.kind, {}).get(error.id)
+            if isinstance(error, Unresolved) and any(map(is_variable, find_references(held))):
+                logger.warning("%s", error)
         errors = (*unsealer.errors, *snapshot.errors)
         return [error for error in errors if not isinstance(error, Unresolved)]
     finally:

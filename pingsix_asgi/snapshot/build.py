@@ -130,6 +130,7 @@ class _Build:
             tables.tables,
             tables.faults,
             tables.missing(),
+            tables.unresolved,
             layer,
             clashes,
             consumer_clashes,

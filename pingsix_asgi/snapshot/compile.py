@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..errors import ReferenceMissing, SchemaError
 from ..model.base import Model, problems
@@ -18,8 +19,10 @@ from ..model.ssl import SSL
 from ..model.upstream import Upstream as UpstreamModel
 from ..plugin.base import Plugin, PluginConf
 from ..plugin.layer import Faults, compile_step, find_plugin, judge_confs, parse_consumer_conf
+from ..plugin.locked import locked
 from ..plugin.registry import Registry
 from ..secrets.references import Unresolved
+from ..secrets.unresolved import MESSAGE, unresolved
 from ..tls.contexts import check_client_pair, check_ssl
 from ..types import JSON
 from ..upstream.node import Timeouts
@@ -137,8 +140,7 @@ class Compiler:
         """Load certificates and keys; references are judged when they have been resolved."""
         if model.has_references:
             if self._gateway is not None:
-                text = "disabled: a secret it refers to cannot be resolved"
-                faults.errors.append(Unresolved(text, kind=faults.kind, id=faults.id))
+                faults.errors.append(Unresolved(MESSAGE, kind=faults.kind, id=faults.id))
             return
         try:
             check_ssl(model)
@@ -177,14 +179,23 @@ class Compiler:
                 continue
             entry = known.get(name)
             if entry is None or not self._is_current(entry, plugin, conf, timeout):
-                step = compile_step(plugin, conf, faults, self._registry)
-                entry = Entry(conf, plugin, step)
+                entry = self._entry(plugin, conf, faults)
                 fresh.append(name)
             entries[name] = entry
         if self._gateway is not None and not faults.errors:
             for name in fresh:
                 entries[name] = self._set_up(key, entries[name], timeout, self._gateway, faults)
         return PluginSet(entries, {name: entry.step for name, entry in entries.items()})
+
+    def _entry(self, plugin: type[Plugin], conf: JSON, faults: Faults) -> Entry:
+        """Make a plugin of a conf; one that lacks a secret is locked."""
+        step = compile_step(plugin, conf, faults, self._registry)
+        if step is None or self._gateway is None:
+            return Entry(conf, plugin, step)
+        lacks = tuple(unresolved(plugin, conf, self._registry))
+        if lacks and not plugin.may_lack_secrets:
+            step = replace(step, plugin=locked(plugin))
+        return Entry(conf, plugin, step, lacks=lacks)
 
     def _is_current(
         self, entry: Entry, plugin: type[Plugin], conf: JSON, timeout: Timeouts | None
@@ -211,8 +222,8 @@ class Compiler:
             except Exception as error:  # code of a third party: its faults are told like any other
                 text = f"{type(error).__name__}: {error}"
                 faults.add_conf(entry.plugin.name, [SchemaError(text)])
-        return Entry(
-            entry.conf, entry.plugin, entry.step, metadata, timeout, host.uses, host.upstreams
+        return replace(
+            entry, metadata=metadata, timeout=timeout, uses=host.uses, upstreams=host.upstreams
         )
 
 

@@ -11,6 +11,7 @@ from ..plugin.base import PluginConf
 from ..plugin.layer import merge
 from ..plugin.registry import Registry
 from ..secrets.references import Unresolved
+from ..secrets.unresolved import MESSAGE
 from .consumers import (
     EMPTY_INDEX,
     Attached,
@@ -77,8 +78,8 @@ class ConsumerLinker:
         value = getattr(conf, field, None)
         if any(isinstance(text, str) and is_reference(text) for _, text in conf):
             kind, _, id = part.key.partition("/")
-            text = "disabled: a secret it refers to cannot be resolved"
-            self.clashes.append(Unresolved(text, kind=kind, id=id, path=f"plugins.{plugin}"))
+            path = f"plugins.{plugin}"
+            self.clashes.append(Unresolved(MESSAGE, kind=kind, id=id, path=path))
         elif isinstance(value, str):
             yield plugin, value, Found(consumer, conf)
 

@@ -20,6 +20,9 @@ from ..plugin.layer import Faults, Steps
 from ..plugin.plan import Step
 from ..routing.hosts import parse_host
 from ..routing.pattern import parse_path
+from ..secrets.fields import Path
+from ..secrets.references import Unresolved
+from ..secrets.unresolved import MESSAGE
 from ..types import JSON
 from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
@@ -37,6 +40,8 @@ class Entry:
     timeout: Timeouts | None = None
     uses: Mapping[str, Upstream | None] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    lacks: tuple[Path, ...] = ()
+    """Where the conf refers to secrets that cannot be resolved."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +90,14 @@ class Part:
             yield self.key, self.upstream
         for entry in self.plugins.entries.values():
             yield from entry.upstreams.items()
+
+    def unresolved(self) -> Iterator[Unresolved]:
+        """Yield an error for each secret that plugins lack."""
+        kind, _, id = self.key.partition("/")
+        for name, entry in self.plugins.entries.items():
+            for path in entry.lacks:
+                at = ".".join(map(str, ("plugins", name, *path)))
+                yield Unresolved(MESSAGE, kind=kind, id=id, path=at)
 
 
 def compile_tests(route: Route, faults: Faults) -> RouteTests:

@@ -25,6 +25,8 @@ class State:
     """What is wrong with documents, by kind and id; they are tried again in each build."""
     missing: Mapping[str, Mapping[str, tuple[SchemaError, ...]]] = field(default_factory=dict)
     """References to what is not there, by kind and id of who refers."""
+    unresolved: Mapping[str, Mapping[str, tuple[SchemaError, ...]]] = field(default_factory=dict)
+    """Secrets that plugins in force lack, by kind and id."""
     global_layer: Layer = field(default_factory=dict)
     global_clashes: tuple[SchemaError, ...] = ()
     """Plugins that several global rules name."""
@@ -37,7 +39,7 @@ class State:
 
     def errors(self) -> Iterator[SchemaError]:
         """Yield everything that is wrong, document by document."""
-        for by_kind in (self.faults, self.missing):
+        for by_kind in (self.faults, self.missing, self.unresolved):
             for by_id in by_kind.values():
                 for errors in by_id.values():
                     yield from errors

@@ -45,6 +45,8 @@ class Tables:
         self.resources = resources
         self.tables: dict[str, Mapping[str, Part]] = {}
         self.faults: dict[str, dict[str, tuple[SchemaError, ...]]] = {}
+        self.unresolved: dict[str, dict[str, tuple[SchemaError, ...]]] = {}
+        """Secrets that parts in force lack."""
         self.changed: dict[str, set[str]] = {kind: set() for kind in ORDER}
         """Ids whose part is new, another one, or gone."""
         self.touched: dict[str, list[str]] = {}
@@ -74,6 +76,8 @@ class Tables:
         again = dict.fromkeys([*self.touched[kind], *retried, *stale])
         lost = gone(documents_before, documents) & table_before.keys()
         self.faults[kind] = {}
+        before = self.before.unresolved.get(kind, {})
+        self.unresolved[kind] = {id: lacks for id, lacks in before.items() if id not in lost}
         if not again and not lost:
             self.tables[kind] = table_before
             return
@@ -152,5 +156,8 @@ class Tables:
                 self.faults[kind][id] = tuple(made)
             return
         table[id] = made
+        self.unresolved[kind].pop(id, None)
+        if lacks := tuple(made.unresolved()):
+            self.unresolved[kind][id] = lacks
         self.changed[kind].add(id)
         self.compiled.append(made.key)

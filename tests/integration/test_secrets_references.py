@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -232,3 +233,136 @@ async def test_a_manager_that_is_away_does_not_keep_a_gateway_from_starting(
         assert str(error).startswith("consumers/jack: ")
     finally:
         await gateway.shutdown()
+
+
+SECRET = "$secret://vault/1/app/key"
+KEY_AUTH = {"key-auth": {"key": SECRET}}
+WAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "key": (KEY_AUTH, "key-auth.key"),
+    "keys": ({"key-auth": {"keys": ["other", SECRET]}}, "key-auth.keys.1"),
+    "password": ({"basic-auth": {"username": "u", "password": SECRET}}, "basic-auth.password"),
+    "token": ({"jwt-auth": {"secret": SECRET}}, "jwt-auth.secret"),
+    "public key": (
+        {"jwt-auth": {"algorithm": "RS256", "public_key": SECRET}},
+        "jwt-auth.public_key",
+    ),
+    "csrf": ({"csrf": {"key": SECRET}}, "csrf.key"),
+    "nested": (
+        {"multi-auth": {"auth_plugins": [{"basic-auth": {}}, KEY_AUTH]}},
+        "multi-auth.auth_plugins.1.key-auth.key",
+    ),
+    "action": (
+        {
+            "workflow": {
+                "rules": [
+                    {
+                        "actions": [
+                            [
+                                "limit-conn",
+                                {
+                                    "conn": 1,
+                                    "burst": 0,
+                                    "default_conn_delay": 1,
+                                    "key": "uri",
+                                    "policy": "redis",
+                                    "redis_host": "127.0.0.1",
+                                    "redis_password": SECRET,
+                                },
+                            ],
+                        ]
+                    }
+                ]
+            }
+        },
+        "workflow.rules.0.actions.0.1.redis_password",
+    ),
+}
+SENT = {
+    "apikey": SECRET,
+    "authorization": "Basic " + base64.b64encode(f"u:{SECRET}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", ["routes", "services", "plugin_configs", "global_rules"])
+async def test_a_plugin_that_lacks_its_secret_lets_nobody_pass(
+    gateway: Resolving, vault: VaultServer, way: str, place: str
+) -> None:
+    plugins, path = WAYS[way]
+    resources: dict[str, Any] = {"secrets": managers(vault), place: {"1": {"plugins": plugins}}}
+    route = {"uri": "/*", **({"service_id": "1"} if place == "services" else {})}
+    if place == "plugin_configs":
+        route["plugin_config_id"] = "1"
+    resources["routes"] = {"1": {**route, "plugins": plugins if place == "routes" else {}}}
+    for number in range(2):
+        errors = await gateway.publish(**resources)
+        assert [(error.kind, error.id, error.path) for error in errors] == [
+            (place, "1", f"plugins.{path}")
+        ]
+        for method in ("GET", "POST"):
+            assert (await gateway.client.request(method, "/", headers=SENT)).status == 503
+        resources["upstreams"] = {str(number): {"nodes": {"127.0.0.1:1": 1}}}
+    assert await gateway.publish(partial=False, **resources) == [], "nothing is rejected for it"
+
+
+async def test_it_works_as_soon_as_the_secret_is_there_and_keeps_it(
+    gateway: Resolving, vault: VaultServer
+) -> None:
+    await gateway.publish(routes={"1": {"uri": "/*", "plugins": KEY_AUTH}}, secrets=managers(vault))
+    assert await gateway.status(SECRET) == 503
+    vault.kv["apisix/app"] = {"key": "there"}
+    gateway.clock.advance(MISSING_S + 1)
+    assert await gateway.publisher.refresh() == (gateway.snapshot.revision, [])
+    assert (await gateway.status("there"), await gateway.status(SECRET)) == (200, 401)
+
+
+async def test_a_consumers_plugin_that_lacks_its_secret_refuses_that_consumer(
+    gateway: Resolving, vault: VaultServer
+) -> None:
+    people = consumers(jack="jack", jill="jill")
+    people["jack"]["plugins"]["csrf"] = {"key": SECRET}
+    for of_route in ({}, {"csrf": {"key": "known"}}):
+        route = {"uri": "/*", "plugins": {"key-auth": {}, **of_route}}
+        (error,) = await gateway.publish(routes={"1": route}, consumers=people)
+        assert (error.id, error.path) == ("jack", "plugins.csrf.key")
+        assert (await gateway.status("jack"), await gateway.status("jill")) == (503, 200)
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        ({"_meta": {"disable": True}}, 200),
+        ({"_meta": {"filter": [["arg_x", "==", "y"]]}}, 200),
+        ({"_meta": {"fail": "open"}}, 503),
+    ],
+    ids=["disabled", "not for this request", "fail open"],
+)
+async def test_meta_holds_for_a_plugin_that_lacks_its_secret(
+    gateway: Resolving, extra: dict[str, Any], status: int
+) -> None:
+    route = {"uri": "/*", "plugins": {"key-auth": {"key": SECRET, **extra}}}
+    await gateway.publish(routes={"1": route})
+    assert await gateway.status(SECRET) == status
+
+
+async def test_check_warns_of_variables_that_are_not_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("IS_SET", "value")
+    keys = {"1": "$env://NOT_SET", "2": "$env://IS_SET", "3": SECRET}
+    routes = [
+        {"id": id, "uri": f"/{id}", "plugins": {"key-auth": {"key": key}}}
+        for id, key in keys.items()
+    ]
+    assert await PingSIX(EchoApp(), {"routes": routes}).check() == []
+    assert caplog.messages == [
+        "cannot resolve $env://NOT_SET: no such variable or member",
+        "routes/1: plugins.key-auth.key: disabled: a secret it refers to cannot be resolved",
+    ]
+
+
+async def test_a_logger_goes_on_without_its_secret(gateway: Resolving) -> None:
+    conf = {"uri": "http://127.0.0.1:9", "auth_header": SECRET}
+    (error,) = await gateway.publish(routes={"1": {"uri": "/*", "plugins": {"http-logger": conf}}})
+    assert error.path == "plugins.http-logger.auth_header"
+    assert await gateway.status("") == 200
