@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from ..context import Context
 from ..http.response import Response, json_reply
 from ..plugin.base import Host, Plugin, PluginConf, Reply
-from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.consumer import attach, attach_anonymous, attach_nobody
 from ..plugin.credentials import sole
 from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
@@ -81,8 +81,10 @@ class BasicAuth(Plugin):
             return "Invalid authorization in request"
         user, password = credentials
         if self._own is not None:
-            matches = _equal(user, self._own[0]) & _equal(password, self._own[1])
-            return None if matches else "Invalid user authorization"
+            if not (_equal(user, self._own[0]) & _equal(password, self._own[1])):
+                return "Invalid user authorization"
+            attach_nobody(ctx)
+            return None
         found = self._consumers.find(user)
         if found is None or not _equal(password, found.conf.password):
             return "Invalid user authorization"

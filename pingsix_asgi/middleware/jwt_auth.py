@@ -16,7 +16,7 @@ from ..http.response import Response, json_reply
 from ..model.base import Located
 from ..model.fields import Unique, is_reference
 from ..plugin.base import Host, Plugin, PluginConf, Reply
-from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.consumer import attach, attach_anonymous, attach_nobody
 from ..plugin.credentials import sole
 from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
@@ -158,6 +158,8 @@ class JwtAuth(Plugin):
             ctx.set_var("jwt_auth_payload", kept)
         if found is not None:
             attach(ctx, found.consumer)
+        else:
+            attach_nobody(ctx)
         return None
 
     def _take_token(self, ctx: Context) -> str | None:

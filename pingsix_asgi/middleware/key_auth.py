@@ -12,7 +12,7 @@ from pydantic import Field
 from ..context import Context
 from ..http.response import Response, json_reply
 from ..plugin.base import Host, Plugin, PluginConf, Reply
-from ..plugin.consumer import attach, attach_anonymous
+from ..plugin.consumer import attach, attach_anonymous, attach_nobody
 from ..plugin.credentials import sole
 from ..plugin.fields import Realm
 
@@ -76,6 +76,7 @@ class KeyAuth(Plugin):
     def _identify(self, ctx: Context, key: str) -> Response | None:
         """Attach the caller who has ``key``; a refusal when nobody has."""
         if self._own and self._is_own(key):
+            attach_nobody(ctx)
             return None
         found = self._consumers.find(key) if key else None
         if found is None:

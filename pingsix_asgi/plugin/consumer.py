@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..context import Consumer, Context
 from ..http.response import Response, json_reply
+
+_IDENTITY: Final = (b"x-consumer-username", b"x-credential-identifier", b"x-consumer-custom-id")
 
 
 class Identified(Protocol):
@@ -33,15 +35,21 @@ def attach(ctx: Context, consumer: Consumer) -> None:
     pretend. Source: APISIX apisix/consumer.lua.
     """
     ctx.consumer = consumer
-    for name, value in (
-        (b"x-consumer-username", consumer.username),
-        (b"x-credential-identifier", consumer.credential_id),
-        (b"x-consumer-custom-id", consumer.custom_id),
-    ):
+    values = (consumer.username, consumer.credential_id, consumer.custom_id)
+    for name, value in zip(_IDENTITY, values, strict=True):
         if value:
             ctx.request.headers.set(name, value.encode())
         elif name in ctx.request.headers:
             ctx.request.headers.remove(name)
+
+
+def attach_nobody(ctx: Context) -> None:
+    """Let a request pass without a consumer: take away what its client says of being one.
+
+    Whom another plugin attached before stays.
+    """
+    if ctx.consumer is None:
+        ctx.request.headers.remove(*_IDENTITY)
 
 
 def attach_anonymous(

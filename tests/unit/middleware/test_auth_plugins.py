@@ -19,6 +19,7 @@ from pingsix_asgi.middleware.basic_auth import BasicAuth
 from pingsix_asgi.middleware.csrf import Csrf
 from pingsix_asgi.middleware.hmac_auth import HmacAuth
 from pingsix_asgi.middleware.jwt_auth import JwtAuth
+from pingsix_asgi.middleware.key_auth import KeyAuth
 from pingsix_asgi.middleware.multi_auth import MultiAuth
 from pingsix_asgi.model.base import parse
 from pingsix_asgi.plugin.base import PluginConf
@@ -261,6 +262,47 @@ class TestJwtAuth:
             parse(model, conf)
         assert caught.value.path == "public_key"
         parse(model, {**conf, "public_key": "$env://KEY"})
+
+
+TOKEN = jwt.encode({"sub": "somebody"}, "s" * 40, "HS256")
+
+
+class TestOwnCredentials:
+    """Those in the route's conf, which name no consumer."""
+
+    @pytest.mark.parametrize("is_nested", [False, True], ids=["alone", "in multi-auth"])
+    @pytest.mark.parametrize(
+        ("plugin", "options", "sent"),
+        [
+            (KeyAuth, {"key": "k"}, {"apikey": "k"}),
+            (KeyAuth, {"keys": ["j", "k"]}, {"apikey": "k"}),
+            (BasicAuth, {"username": "u", "password": "p"}, basic("u", "p")),
+            (JwtAuth, {"secret": "s" * 40}, {"authorization": f"Bearer {TOKEN}"}),
+        ],
+        ids=["key", "keys", "password", "token"],
+    )
+    async def test_a_client_cannot_pretend_to_be_a_consumer(
+        self, plugin: Any, options: dict[str, Any], sent: dict[str, str], is_nested: bool
+    ) -> None:
+        app = EchoApp()
+        spoofed = dict.fromkeys(
+            ("X-Consumer-Username", "X-Credential-Identifier", "X-Consumer-Custom-ID"), "root"
+        )
+        if is_nested:
+            plugin, options = (
+                MultiAuth,
+                {"auth_plugins": [{"hmac-auth": {}}, {plugin.name: options}]},
+            )
+        client = guarded(plugin, FakeConsumers(), app, **options)
+        assert (await client.get("/", {**sent, **spoofed})).status == 200
+        assert not [app.header(name.lower()) for name in spoofed if app.header(name.lower())]
+
+    async def test_a_consumer_found_by_another_plugin_stays(self) -> None:
+        app = EchoApp()
+        confs = {BasicAuth: {}, KeyAuth: {"key": "k"}}
+        client = Client(together(confs, app, clock=CLOCK, consumers=FakeConsumers(FOO)))
+        assert (await client.get("/", {**basic("foo", "b:a r"), "apikey": "k"})).status == 200
+        assert app.header("x-consumer-username") == "foo"
 
 
 class TestHmacAuth:
