@@ -7,11 +7,19 @@ a restart. Times are seconds.
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from .errors import InvalidConfig, SchemaError
 from .model.base import explain, json_type
@@ -37,6 +45,24 @@ GRACE_PERIOD_S = 300.0
 """Longest wait for requests in flight (Pingora's grace_period_seconds)."""
 
 
+class _Environment(EnvSettingsSource):
+    """Variables, of which one may hold a section as a JSON object and others names inside it."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:
+        """Read objects and lists; anything else is read by the type of the setting."""
+        try:
+            decoded = json.loads(value)
+        except ValueError:
+            return value
+        return decoded if isinstance(decoded, dict | list) else value
+
+    def explode_env_vars(
+        self, field_name: str, field: FieldInfo, env_vars: Mapping[str, str | None]
+    ) -> dict[str, Any]:
+        """Read names inside a section, the outer ones first: the inner ones win."""
+        return super().explode_env_vars(field_name, field, dict(sorted(env_vars.items())))
+
+
 class Settings(BaseSettings):
     """Everything a process is started with.
 
@@ -51,7 +77,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="PINGSIX_",
         env_nested_delimiter="__",
-        enable_decoding=False,
         extra="forbid",
         frozen=True,
         coerce_numbers_to_str=True,
@@ -112,7 +137,7 @@ class Settings(BaseSettings):
         **named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 def load_settings(pingsix: JSON = None, pingora: JSON = None) -> Settings:

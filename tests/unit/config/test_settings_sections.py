@@ -78,6 +78,27 @@ ENVIRONMENT: dict[str, tuple[dict[str, str], str, Any]] = {
         "/p",
     ),
     "section as JSON": ({"PINGSIX_STATUS": '{"config_stale_after": 1}'}, "status.address", None),
+    "name inside a section as JSON": (
+        {
+            "PINGSIX_DEFAULTS__UPSTREAM_TIMEOUT__READ": "7",
+            "PINGSIX_DEFAULTS": '{"upstream_timeout": {"connect": 1, "send": 2, "read": 3}}',
+        },
+        "defaults.upstream_timeout.read",
+        7,
+    ),
+    "inner section as JSON": (
+        {
+            "PINGSIX_DEFAULTS__UPSTREAM_TIMEOUT__SEND": "8",
+            "PINGSIX_DEFAULTS__UPSTREAM_TIMEOUT": '{"connect": 1, "send": 2, "read": 3}',
+        },
+        "defaults.upstream_timeout.send",
+        8,
+    ),
+    "list of sections as JSON": (
+        {"PINGSIX_ADMIN__ADMIN_KEY": '[{"name": "n", "key": "k"}]', "PINGSIX_ADMIN__API_KEY": "x"},
+        "admin.enable_admin_cors",
+        True,
+    ),
     "number": ({"PINGSIX_WORKERS": "4"}, "workers", 4),
     "boolean": ({"PINGSIX_ENABLE_SERVER_TOKENS": "false"}, "enable_server_tokens", False),
     "bare listener": ({"PINGSIX_LISTENERS": "127.0.0.1:1"}, "listeners", None),
@@ -118,6 +139,15 @@ def test_the_environment_wins_over_the_file_field_by_field(
         "/env",
         9,
     )
+
+
+def test_a_section_as_json_leaves_what_it_does_not_name_to_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PINGSIX_ETCD", '{"prefix": "/env"}')
+    settings = load_settings({"etcd": {"host": ["a:1"], "prefix": "/file"}})
+    assert settings.etcd is not None
+    assert (settings.etcd.host, settings.etcd.prefix) == (("a:1",), "/env")
 
 
 REFUSED: dict[str, tuple[JSON, str, str]] = {
@@ -207,6 +237,13 @@ def test_a_bad_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch
     found = problems({})
     assert set(found) == {"workers", "status"}
     assert "expected JSON" in found["status"]
+
+
+def test_a_name_inside_a_section_given_as_json_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINGSIX_DEFAULTS", '{"dns_resolution_timeout": 3}')
+    monkeypatch.setenv("PINGSIX_DEFAULTS__NOPE", "1")
+    monkeypatch.setenv("PINGSIX_DEFAULTS__DNS_REFRESH_INTERVAL", "0")
+    assert set(problems({})) == {"defaults.nope", "defaults.dns_refresh_interval"}
 
 
 def test_remote_admin_may_be_allowed() -> None:
