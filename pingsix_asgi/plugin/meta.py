@@ -78,9 +78,7 @@ class Decorator:
         self._fail_open = meta.fail == "open"
         self._error_response = meta.error_response
         self._predicate: Callable[[Context], bool] | None = None
-        self._needs_body = needs_body(meta.filter)
-        if self._needs_body:
-            plugin.needs_body = True  # one without request hooks has to get the body read, too
+        self.needs_body = needs_body(meta.filter)
         if meta.filter is not None:
             try:
                 self._predicate = compile_expression(meta.filter)
@@ -118,7 +116,7 @@ class Decorator:
     def _request_hook(self, phase: str, hook: Hook) -> Hook:
         @wraps(hook)
         async def run(ctx: Context) -> Reply:
-            if self._needs_body:
+            if self.needs_body:
                 await ctx.preload_body()
             if not self._applies(ctx):
                 return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from ..context import CONTEXT_KEY, Context
 from ..errors import PluginError, RequestError
@@ -22,7 +22,16 @@ RequestHook: TypeAlias = Callable[[Context], Reply | Awaitable[Reply]]
 HeadHook: TypeAlias = Callable[[Context], None]
 BodyHook: TypeAlias = Callable[[Context, bytes, bool], bytes]
 LogHook: TypeAlias = Callable[[Context], None]
-Decorate: TypeAlias = Callable[[Phase | Literal["wrap"], Callable[..., Any]], Callable[..., Any]]
+
+
+class Decorate(Protocol):
+    """Wraps the hooks of a plugin."""
+
+    needs_body: bool
+    """What decides whether they run reads the request body."""
+
+    def __call__(self, phase: Phase | Literal["wrap"], hook: Callable[..., Any]) -> Any:
+        """Return the hook to run in ``phase`` instead of ``hook``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +46,16 @@ class Step:
     def hook(self, phase: Phase) -> Callable[..., Any] | None:
         """Return the hook for ``phase``, or None when the plugin has or needs none."""
         if not self._has(phase):
-            reads_late = phase == "access" and self.plugin.needs_body
-            return read_body if reads_late and not any(map(self._has, REQUEST_PHASES)) else None
+            return read_body if phase == "access" and self._reads_body_late() else None
         method: Callable[..., Any] = getattr(self.plugin, phase)
         if self.plugin.needs_body and phase in REQUEST_PHASES:
             method = _after_body(method)
         return self.decorate(phase, method) if self.decorate else method
+
+    def _reads_body_late(self) -> bool:
+        """Tell whether hooks read the request body, none of which can wait for it."""
+        is_reader = self.plugin.needs_body or (self.decorate and self.decorate.needs_body)
+        return bool(is_reader) and not any(map(self._has, REQUEST_PHASES))
 
     def _has(self, phase: Phase) -> bool:
         if phase in self.plugin.skips:
