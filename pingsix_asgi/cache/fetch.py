@@ -24,7 +24,7 @@ from .store import Entry
 class Lookup:
     """What one request found in the cache and does about it."""
 
-    __slots__ = ("conditions", "flight", "is_personal", "key", "stale", "status", "wanted")
+    __slots__ = ("conditions", "flight", "is_personal", "key", "lags", "stale", "status", "wanted")
 
     def __init__(self, wanted: Directives, conditions: Headers) -> None:
         self.wanted = wanted
@@ -39,6 +39,8 @@ class Lookup:
         """The answer is not for others unless the origin says so."""
         self.stale: Entry | None = None
         """What the origin is asked about: a 304 is about this."""
+        self.lags = False
+        """The client gets ``stale`` at once, and it is renewed afterwards."""
         self.flight: Flight | None = None
         """Others wait for this fetch."""
 
@@ -88,6 +90,12 @@ class Fetch:
         self._lookup.status = "STALE"
         await self._replace(stale)
         return True
+
+    async def answer_stale(self) -> None:
+        """Send the stale response; the target is not asked for this client."""
+        if self._lookup.stale is not None:
+            self._lookup.status = "STALE"
+            await self._replace(self._lookup.stale)
 
     async def _pass_on(self, message: Message) -> None:
         """Send a piece of the body; who waits for this fetch sees how long the client takes."""

@@ -2,15 +2,18 @@
 
 access looks the response up and answers, or makes the request one that fetches it; around the
 target a Fetch decides what to keep and turns a 304 or a failure into the stored response;
-header_filter shows the status. While one request fetches a response, others for it wait.
+header_filter shows the status. While one request fetches a response, others for it wait. A stale
+response that may be served meanwhile is sent by the first who asks for it, too, and fetched in a
+task of its own.
 """
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urljoin, urlsplit
 
 from ..context import CONTEXT_KEY, Context, Request
-from ..errors import DownstreamError, UpstreamError
+from ..errors import DownstreamError, RequestError, UpstreamError
 from ..http.headers import Headers
 from ..http.path import canonical_path
 from ..http.response import Response, error_page
@@ -22,7 +25,10 @@ from .answer import answer
 from .directives import directives
 from .fetch import Fetch, Lookup
 from .policy import Policy
+from .renewal import Renewals, apart, may_be_repeated
 from .store import Entry, Store
+
+logger = logging.getLogger("pingsix_asgi.cache")
 
 REQUESTS = Family(
     "cache_requests_total", "Requests by what the cache did", "counter", ("outcome", "scope")
@@ -45,6 +51,7 @@ class CachingPlugin(Plugin):
         self._now = host.clock.time
         self.store: Store = self.make_store(host)
         self._metrics = gateway_metrics(host)
+        self._renewals = host.keep(Renewals, Renewals)
 
     def make_store(self, host: Host) -> Store:
         """Return the store, kept by the host so that it outlives configurations."""
@@ -96,6 +103,10 @@ class CachingPlugin(Plugin):
                 await app(scope, receive, send)
                 return
             fetch = Fetch(self.policy, lookup, ctx, send, self._now)
+            if lookup.lags:
+                self._begin_renewal(app, scope, ctx, lookup)
+                await fetch.answer_stale()
+                return
             try:
                 await app(scope, receive, fetch.send)
             except UpstreamError:
@@ -126,15 +137,19 @@ class CachingPlugin(Plugin):
     async def _look_up(self, ctx: Context, lookup: Lookup, key: str) -> Reply:
         entry = await self._find(ctx, lookup, key)
         flight = self.store.flights.find(key)
-        if not lookup.status and flight is not None:
-            if entry is not None and self.policy.may_serve_while_revalidating(entry, self._now()):
+        if not lookup.status and entry is not None and self._may_lag(lookup, entry):
+            if flight is not None:
                 lookup.status = "STALE"
-            else:
-                await flight.landed()
-                newer = flight.is_left and self.store.flights.find(key)
-                if newer:  # somebody who waited for the same has begun again
-                    await newer.landed()
-                entry = await self._find(ctx, lookup, key)
+            elif self._can_renew(ctx):
+                lookup.status, lookup.lags, lookup.stale = "EXPIRED", True, entry
+                lookup.flight = self.store.flights.begin(key)
+                return None
+        elif not lookup.status and flight is not None:
+            await flight.landed()
+            newer = flight.is_left and self.store.flights.find(key)
+            if newer:  # somebody who waited for the same has begun again
+                await newer.landed()
+            entry = await self._find(ctx, lookup, key)
         if entry is not None and lookup.status:
             return self._reply(ctx, lookup, entry)
         if "only-if-cached" in lookup.wanted and self.policy.honours_client:
@@ -157,6 +172,38 @@ class CachingPlugin(Plugin):
             lookup.stale = entry
             _ask_about(entry, headers)
         return None
+
+    def _may_lag(self, lookup: Lookup, entry: Entry) -> bool:
+        return self.policy.may_serve_while_revalidating(entry, self._now(), lookup.wanted)
+
+    def _can_renew(self, ctx: Context) -> bool:
+        return may_be_repeated(ctx) and self._renewals.has_room() and self.keeps(ctx)
+
+    def _begin_renewal(self, app: ASGIApp, scope: Scope, ctx: Context, lookup: Lookup) -> None:
+        """Fetch a response anew apart from the request that gets the stale one."""
+        other = apart(ctx)
+        headers = other.request.headers
+        mine = Lookup({}, Headers(list(headers.raw)))
+        mine.key, mine.stale, mine.is_personal = lookup.key, lookup.stale, self.is_personal(ctx)
+        mine.flight, lookup.flight = lookup.flight, None  # it does not end with this request
+        other.note(self, mine)
+        if mine.stale is not None:
+            _ask_about(mine.stale, headers)
+        scope = {**scope, "method": "GET", "headers": headers.raw, CONTEXT_KEY: other}
+        self._renewals.start(self._renew(app, scope, other, mine))
+
+    async def _renew(self, app: ASGIApp, scope: Scope, ctx: Context, lookup: Lookup) -> None:
+        fetch = Fetch(self.policy, lookup, ctx, ctx.observed_send, self._now)
+        try:
+            await app(scope, ctx.receive, fetch.send)
+            await self._save(ctx, lookup, fetch)
+        except RequestError as error:
+            logger.warning("%s was not renewed in the cache: %s", ctx.request.path, error)
+        except Exception:
+            logger.exception("%s was not renewed in the cache", ctx.request.path)
+        finally:
+            if lookup.flight is not None:
+                lookup.flight.land()
 
     async def _find(self, ctx: Context, lookup: Lookup, key: str) -> Entry | None:
         """Look in the store; sets the status when what is found can be used as it is."""

@@ -71,8 +71,15 @@ class Policy:
         limit = seconds(wanted["max-stale"])
         return limit is None or entry.current_age(now) - entry.lifetime <= limit
 
-    def may_serve_while_revalidating(self, entry: Entry, now: float) -> bool:
-        """Tell whether others may get this stale entry while one request renews it (RFC 5861)."""
+    def may_serve_while_revalidating(self, entry: Entry, now: float, wanted: Directives) -> bool:
+        """Tell whether this stale entry may be served while it is renewed (RFC 5861 §3).
+
+        Not to a client that says how fresh it has to be.
+        """
+        if not self.honours_origin or (
+            self.honours_client and not wanted.keys().isdisjoint(("max-age", "min-fresh"))
+        ):
+            return False
         return self._within(entry, now, "stale-while-revalidate", self.stale_while_revalidate_s)
 
     def may_serve_on_error(self, entry: Entry, now: float) -> bool:

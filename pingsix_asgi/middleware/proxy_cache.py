@@ -192,6 +192,8 @@ class Cache(CachingPlugin):
         max_file_size_bytes: Annotated[int, Field(ge=0)] | None = None
         """Bytes of the largest body kept, 0: any; not given: `defaults.cache` of the settings."""
         stale_while_revalidate_secs: Annotated[int, Field(ge=0)] | None = None
+        """Seconds for which a stale response is served while it is renewed, where the origin does
+        not say."""
         respect_s_maxage: bool = True
         cache_authenticated_requests: bool = False
         cache_set_cookie_responses: bool = False

@@ -16,7 +16,7 @@ from pingsix_asgi.middleware.proxy_cache import ProxyCache
 from pingsix_asgi.middleware.request_id import RequestID
 from pingsix_asgi.plugin.base import Plugin, Reply
 from pingsix_asgi.types import Message, Receive, Scope, Send
-from support.cache_bench import MEMORY, RFC, Bench, Origin
+from support.cache_bench import MEMORY, Bench, Origin
 from support.contexts import no_receive
 
 
@@ -140,19 +140,6 @@ async def test_a_cancelled_waiter_leaves_the_fetch_alone() -> None:
     origin.gate.set()
     assert await first == ("MISS", "answer 1")
     assert await bench.seen() == ("HIT", "answer 1")
-
-
-async def test_others_get_the_stale_response_while_one_asks() -> None:
-    origin = Origin(cache_control="max-age=10, stale-while-revalidate=60")
-    bench = Bench(origin, **RFC)
-    await bench.get()
-    bench.clock.advance(11)
-    origin.gate = asyncio.Event()
-    first = asyncio.create_task(bench.seen())
-    await settle()
-    assert await bench.seen() == ("STALE", "answer 1")
-    origin.gate.set()
-    assert await first == ("EXPIRED", "answer 2")
 
 
 async def test_what_is_purged_while_it_is_fetched_is_not_stored() -> None:
