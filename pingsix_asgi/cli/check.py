@@ -10,7 +10,8 @@ from ..app import PingSIX
 from ..config.document import InvalidDocument
 from ..config.open import Opened, open_config
 from ..config.source import FixedSource
-from ..errors import InvalidConfig, SchemaError
+from ..errors import InvalidConfig
+from ..serving.own_certificates import judge_files
 from ..settings import Settings
 from . import logs
 
@@ -30,20 +31,29 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Check; returns 0. Raises ConfigError with every problem, one line each."""
     logs.warnings_as_lines()
-    try:
-        opened = open_config(arguments.config, is_process=True)
-        errors = asyncio.run(PingSIX(config=opened).check())
-    except InvalidDocument as error:
-        errors = _all_of(error)
-    if errors:
-        raise InvalidConfig(errors)
+    opened = opened_or_all_errors(arguments.config)
+    raise_all(PingSIX(config=opened))
     sys.stdout.write(f"{arguments.config or 'environment'}: the configuration is valid\n")
     return 0
 
 
-def _all_of(error: InvalidDocument) -> list[SchemaError]:
-    """Return faults of form, and those of plugins and references in what could be read."""
-    source = FixedSource(error.resources)
-    gateway = PingSIX(config=Opened(Settings.model_construct(), source, "check"))
-    found = [*error.errors, *asyncio.run(gateway.check())]
-    return list({str(one): one for one in found}.values())
+def opened_or_all_errors(config: str | None) -> Opened:
+    """Open a configuration; ``None`` is the environment.
+
+    Raises InvalidConfig for faults of form and settings, and tells with them those of plugins and
+    references in what could be read.
+    """
+    try:
+        return open_config(config, is_process=True)
+    except InvalidDocument as error:
+        source = FixedSource(error.resources)
+        gateway = PingSIX(config=Opened(Settings.model_construct(), source, "check"))
+        found = [*error.errors, *asyncio.run(gateway.check())]
+        raise InvalidConfig(list({str(one): one for one in found}.values())) from None
+
+
+def raise_all(gateway: PingSIX) -> None:
+    """Raise InvalidConfig with what is wrong with resources and with files of the listeners."""
+    errors = [*judge_files(gateway.settings), *asyncio.run(gateway.check())]
+    if errors:
+        raise InvalidConfig(errors)

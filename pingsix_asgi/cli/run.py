@@ -12,13 +12,13 @@ from socket import socket
 import anyio
 
 from ..app import PingSIX
-from ..config.open import open_config
-from ..errors import InvalidConfig
 from ..serving.options import Listener, ServeOptions, listeners_of
+from ..serving.own_certificates import judge_files
 from ..serving.sockets import StartupError, bind
 from ..serving.supervisor import Handover, Supervisor, shared_directory
 from ..serving.worker import Worker
 from . import logs
+from .check import opened_or_all_errors, raise_all
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; returns the exit code. Raises ConfigError, StartupError."""
     logs.set_up(arguments.log_level, arguments.log_format)
     handover = Handover.received()
-    gateway = PingSIX(config=open_config(arguments.config, is_process=True))
+    gateway = PingSIX(config=opened_or_all_errors(arguments.config))
     log = gateway.settings.log
     if handover is not None:
         if log is not None:
@@ -59,12 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     if log is not None:
         logs.to_file(log, is_only_writer=options.workers == 1)
     sockets = {listener: bind(listener.host, listener.port) for listener in options.listeners}
+    if options.workers > 1 or any(judge_files(gateway.settings)):
+        raise_all(gateway)
     if options.workers == 1:
-        _serve(gateway, options, sockets)
+        _serve(gateway, options, sockets)  # which judges the resources as it starts
         return 0
-    errors = asyncio.run(gateway.check())
-    if errors:
-        raise InvalidConfig(errors)
     command = [sys.executable, "-m", "pingsix_asgi", *arguments.argv]
     with shared_directory():
         return anyio.run(Supervisor(command, options, sockets).run)

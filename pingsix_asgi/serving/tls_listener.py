@@ -5,15 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..errors import ConfigError
 from ..tls.certificates import Certificates
 from ..tls.guard import TLSGuard
 from ..tls.listener import listener_context
 from .options import Listener
+from .own_certificates import read_own
 from .tls_protocols import MakeApp
 
 if TYPE_CHECKING:
@@ -32,13 +31,13 @@ def tls_listener(gateway: PingSIX, listener: Listener) -> TLSListener:
     """Prepare a listener with the certificates of the gateway's configuration.
 
     The pair in the listener's own files, read now, is shown for names no ``ssls`` resource has.
-    Raises ConfigError when it cannot be read or does not load.
+    Raises SchemaError when it cannot be read or does not load.
     """
     alpn = ("h2", "http/1.1") if listener.http2 else ("http/1.1",)
     current = live_certificates(gateway, alpn)
     own = None
     if listener.cert_path is not None:
-        own = _read(listener.cert_path), _read(listener.key_path or "")
+        own = read_own(listener.cert_path, listener.key_path or "")
     context = listener_context(current, alpn, own=own, fallback_sni=listener.fallback_sni)
     name = f"PingSIX/{__version__}" if gateway.settings.enable_server_tokens else "PingSIX"
     return TLSListener(context, TLSGuard(gateway, current, name).connection)
@@ -60,10 +59,3 @@ def live_certificates(gateway: PingSIX, alpn: tuple[str, ...]) -> Callable[[], C
         return current
 
     return certificates
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"listeners: tls: {path}: {error}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pingsix_asgi import __version__
+from support.pki import PKI
 from support.processes import Process, accepts, free_port, gateway, get, wait_until
 from support.sidecar import Files, Service
 
@@ -196,7 +197,11 @@ def test_a_bad_configuration_names_every_error(files: Files) -> None:
             assert all(line.startswith("pingsix-asgi: ") for line in lines)
 
 
-def test_check_names_faults_of_form_settings_plugins_and_references_at_once(files: Files) -> None:
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_faults_of_form_settings_plugins_and_references_are_named_at_once(
+    files: Files, command: str
+) -> None:
+    files.set(workers=0)
     files.write(
         rutes=[],
         routes=[
@@ -212,9 +217,10 @@ def test_check_names_faults_of_form_settings_plugins_and_references_at_once(file
         ],
         consumers=[{"username": "jack", "group_id": "none", "plugins": {"key-auth": {"key": 1}}}],
     )
-    with gateway("check", "-c", str(files.path)) as process:
+    with gateway(command, "-c", str(files.path)) as process:
         assert process.wait() == 1
         for text in (
+            "pingsix: workers: ",
             "configuration: rutes: ",
             "routes: 2: id_required",
             "routes/1: upstream_id: ",
@@ -228,6 +234,36 @@ def test_check_names_faults_of_form_settings_plugins_and_references_at_once(file
         ):
             count = sum(f"pingsix-asgi: {text}" in line for line in process.stderr.splitlines())
             assert count == 1, f"{text} in {process.stderr}"
+
+
+def test_certificates_of_listeners_are_judged_with_the_rest(files: Files, tmp_path: Path) -> None:
+    pki = PKI()
+    chain, _ = pki.issue("one.test")
+    _, other_key = pki.issue("two.test")
+    for name, text in (("a.crt", chain), ("b.key", other_key), ("text", "hello")):
+        (tmp_path / name).write_text(text)
+    pairs = [("a.crt", "b.key"), ("missing.crt", "b.key"), ("a.crt", "text"), ("text", "b.key")]
+    listeners = [
+        {
+            "address": f"127.0.0.1:{free_port()}",
+            "tls": {"cert_path": str(tmp_path / cert), "key_path": str(tmp_path / key)},
+        }
+        for cert, key in pairs
+    ]
+    files.set(listeners=listeners)
+    files.write(routes=[{"id": "1", "uri": "/", "plugins": {"nope": {}}}])
+    lead = "pingsix-asgi: pingsix: listeners."
+    expected = [
+        f"{lead}0.tls.key_path: failed to parse key: it does not belong to the certificate",
+        f"{lead}1.tls.cert_path: cannot read {tmp_path}/missing.crt: No such file or directory",
+        f"{lead}2.tls.key_path: {tmp_path}/text is not a PEM file",
+        f"{lead}3.tls.cert_path: {tmp_path}/text is not a PEM file",
+        "pingsix-asgi: routes/1: plugins.nope: unknown plugin [nope]",
+    ]
+    for command in (["check"], ["run"], ["run", "--workers", "2"]):
+        with gateway(*command, "-c", str(files.path)) as process:
+            assert process.wait() == 1
+            assert process.stderr.splitlines() == expected
 
 
 def test_options_a_plugin_does_not_have_are_warnings(files: Files) -> None:
