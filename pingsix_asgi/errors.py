@@ -6,7 +6,10 @@ gets. A foreign exception is mapped to this tree where the foreign call is made,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class PingSIXError(Exception):
@@ -27,6 +30,38 @@ class SchemaError(ConfigError):
         where = f"{kind}/{id}" if id else kind
         super().__init__(": ".join(part for part in (where, path, message) if part))
         self.kind, self.id, self.path, self.message = kind, id, path, message
+
+    @property
+    def errors(self) -> Sequence[SchemaError]:
+        """Everything that is wrong: itself, or what SchemaErrors holds."""
+        return (self,)
+
+
+class SchemaErrors(SchemaError):
+    """Several problems of one conf, none of them of a named resource; by itself it is the first."""
+
+    def __init__(self, errors: Sequence[SchemaError]) -> None:
+        super().__init__(errors[0].message, path=errors[0].path)
+        self._held = tuple(errors)
+
+    @property
+    def errors(self) -> Sequence[SchemaError]:
+        """All of them."""
+        return self._held
+
+
+def each(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """Return what the calls give. Raises SchemaErrors with all that they find wrong."""
+    given: list[T] = []
+    wrong: list[SchemaError] = []
+    for call in calls:
+        try:
+            given.append(call())
+        except SchemaError as error:
+            wrong += error.errors
+    if wrong:
+        raise SchemaErrors(wrong)
+    return given
 
 
 class ReferenceMissing(SchemaError):

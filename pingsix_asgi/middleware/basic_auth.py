@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ..context import Context
 from ..http.response import Response, json_reply
+from ..model.base import Located
 from ..plugin.base import Host, Plugin, PluginConf, Reply
 from ..plugin.consumer import attach, attach_anonymous, attach_nobody
 from ..plugin.credentials import sole
@@ -43,7 +44,8 @@ class BasicAuth(Plugin):
         @model_validator(mode="after")
         def _pair(self) -> Self:
             if (self.username is None) != (self.password is None):
-                raise ValueError("username and password go together")
+                missing = "username" if self.username is None else "password"
+                raise Located("username and password go together", missing)
             return self
 
     class ConsumerConf(PluginConf):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from ..context import Context
-from ..errors import SchemaError
+from ..errors import SchemaError, SchemaErrors, each
 from ..http.response import json_reply
 from ..plugin.base import Host, Plugin, PluginConf, PluginFinder, Reply
-from ..plugin.nested import make_nested
+from ..plugin.nested import find_nested, make_nested
 from ..types import JSON, RawHeaders
 
 
@@ -37,10 +38,11 @@ class MultiAuth(Plugin):
         self._plugins: list[Plugin] = []
 
     def compose(self, plugins: PluginFinder) -> None:
-        for index, entry in enumerate(self._confs):
-            for name, document in entry.items():
-                at = f"auth_plugins.{index}.{name}"
-                self._plugins.append(_made(plugins, name, document, at))
+        self._plugins = each(
+            partial(_made, plugins, name, document, f"auth_plugins.{index}.{name}")
+            for index, entry in enumerate(self._confs)
+            for name, document in entry.items()
+        )
 
     def setup(self, host: Host) -> None:
         for plugin in self._plugins:
@@ -60,10 +62,12 @@ class MultiAuth(Plugin):
 
 
 def _made(plugins: PluginFinder, name: str, document: JSON, at: str) -> Plugin:
-    if plugins.find(name).kind != "auth":
+    if find_nested(plugins, name, at).kind != "auth":
         raise SchemaError(f"{name} plugin is not supported", path=at)
     try:
         return make_nested(plugins, name, document, at)
     except SchemaError as error:
-        text = f"plugin {name} check schema failed: {error.message}"
-        raise SchemaError(text, path=error.path) from None
+        lead = f"plugin {name} check schema failed: "
+        raise SchemaErrors(
+            [SchemaError(lead + one.message, path=one.path) for one in error.errors]
+        ) from None

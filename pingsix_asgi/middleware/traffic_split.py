@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 
 from ..context import Context, Target
-from ..errors import ReferenceMissing, SchemaError
+from ..errors import ReferenceMissing, SchemaError, each
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.response import Response, text_reply
@@ -55,10 +56,10 @@ class Rule(PluginConf):
         Field(default=[WeightedUpstream()])
     )
 
-    def alternatives(self) -> list[list[Any]]:
-        """Return the expressions of which one must hold; none: always."""
-        documents = [condition.vars or [] for condition in self.match or ()]
-        return [*documents, self.vars] if self.vars else documents
+    def alternatives(self) -> list[tuple[str, list[Any]]]:
+        """Return the expressions of which one must hold, with their places; none: always."""
+        found = [(f"match.{n}", one.vars or []) for n, one in enumerate(self.match or ())]
+        return [*found, ("vars", self.vars)] if self.vars else found
 
 
 class TrafficSplit(Plugin):
@@ -71,6 +72,7 @@ class TrafficSplit(Plugin):
 
     name = "traffic-split"
     priority = 966
+    needs_gateway = "it sends requests to upstreams"
     encrypted = ("rules.weighted_upstreams.upstream.tls.client_key",)
 
     class Conf(PluginConf):
@@ -78,9 +80,9 @@ class TrafficSplit(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._rules = conf.rules or []
-        self._predicates = [_predicate(rule, index) for index, rule in enumerate(self._rules)]
+        self._predicates = each(partial(_predicate, rule, n) for n, rule in enumerate(self._rules))
         self.needs_body = any(
-            needs_body(vars) for rule in self._rules for vars in rule.alternatives()
+            needs_body(vars) for rule in self._rules for _, vars in rule.alternatives()
         )
 
     def setup(self, host: Host) -> None:
@@ -144,12 +146,18 @@ def _share(host: Host, item: WeightedUpstream) -> _Share:
 
 def _predicate(rule: Rule, index: int) -> Callable[[Context], bool] | None:
     """Return the rule's condition, None when it has none. Raises SchemaError."""
-    documents = rule.alternatives()
-    if not documents:
+    alternatives = each(
+        partial(_expression, document, f"rules.{index}.{path}")
+        for path, document in rule.alternatives()
+    )
+    if not alternatives:
         return None
+    return lambda ctx: any(matches(ctx) for matches in alternatives)
+
+
+def _expression(document: list[Any], path: str) -> Callable[[Context], bool]:
     try:
-        alternatives = [compile_expression(document) for document in documents]
+        return compile_expression(document)
     except ValueError as error:
         text = f"failed to validate the 'vars' expression: {error}"
-        raise SchemaError(text, path=f"rules.{index}.match") from None
-    return lambda ctx: any(matches(ctx) for matches in alternatives)
+        raise SchemaError(text, path=path) from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from ..context import Context, Target
-from ..errors import SchemaError
+from ..errors import SchemaError, SchemaErrors, each
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.response import json_reply
@@ -68,15 +69,15 @@ class Workflow(Plugin):
 
     def __init__(self, conf: Conf) -> None:
         self._confs = conf.rules
-        self._rules = [_Compiled(rule, index) for index, rule in enumerate(conf.rules)]
+        self._rules = each(partial(_Compiled, rule, n) for n, rule in enumerate(conf.rules))
         self.needs_body = any(needs_body(rule.case) for rule in conf.rules)
 
     def compose(self, plugins: PluginFinder) -> None:
-        for index, (conf, rule) in enumerate(zip(self._confs, self._rules, strict=True)):
-            made = [
-                _made(plugins, name, options, f"rules.{index}.actions")
-                for name, options in conf.actions
-            ]
+        actions = each(
+            partial(_actions, plugins, rule, f"rules.{index}.actions")
+            for index, rule in enumerate(self._confs)
+        )
+        for rule, made in zip(self._rules, actions, strict=True):
             if isinstance(made[0], Plugin):
                 rule.plugin = made[0]
                 self.needs_body |= rule.plugin.needs_body
@@ -154,6 +155,13 @@ class _RuleHost:
         return self._host.consumers(plugin)
 
 
+def _actions(plugins: PluginFinder, rule: Rule, at: str) -> list[Plugin | Reply]:
+    return each(
+        partial(_made, plugins, name, options, f"{at}.{number}")
+        for number, (name, options, *_) in enumerate(rule.actions)
+    )
+
+
 def _made(plugins: PluginFinder, name: str, options: JSON, at: str) -> Plugin | Reply:
     """Make what an action runs or answers. Raises SchemaError in APISIX's words."""
     if name != "return" and name not in _PLUGIN_ACTIONS:
@@ -163,8 +171,10 @@ def _made(plugins: PluginFinder, name: str, options: JSON, at: str) -> Plugin | 
             code = parse(Return, options, at=at).code
             return json_reply(code, {"error_msg": "rejected by workflow"})
         if isinstance(options, dict) and "group" in options:
-            raise SchemaError("group is not supported", path=at)
+            raise SchemaError("group is not supported", path=f"{at}.group")
         return make_nested(plugins, name, options, at)
     except SchemaError as error:
-        text = f"failed to validate the '{name}' action: {error.message}"
-        raise SchemaError(text, path=error.path) from None
+        lead = f"failed to validate the '{name}' action: "
+        raise SchemaErrors(
+            [SchemaError(lead + one.message, path=one.path) for one in error.errors]
+        ) from None

@@ -14,7 +14,7 @@ from ..errors import ReferenceMissing, SchemaError
 from ..model.base import problems
 from ..types import JSON
 from .base import Plugin, PluginConf, PluginFinder
-from .meta import FILTER_FAULT, FILTER_PATH, Meta, decorator, split_meta
+from .meta import FILTER_FAULT, FILTER_PATH, Decorator, Meta, decorator, split_meta
 from .plan import Step
 from .registry import Registry
 
@@ -73,15 +73,10 @@ def compile_step(
     if parsed is None:
         return None
     options, meta = parsed
-    try:
-        instance = plugin(options)
-        instance.compose(registry)
-        wrap = decorator(instance, meta)
-    except SchemaError as error:
-        faults.add_conf(plugin.name, [error])
-        return None
-    except Exception as error:  # code of a third party: its faults are told like any other
-        faults.add_conf(plugin.name, [SchemaError(f"{type(error).__name__}: {error}")])
+    known = len(faults.errors)
+    instance = _made(plugin, options, faults, registry)
+    wrap = _decorator(plugin, meta, faults)
+    if instance is None or len(faults.errors) > known:
         return None
     priority = plugin.priority if meta.priority is None else meta.priority
     return Step(instance, priority, wrap)
@@ -121,16 +116,38 @@ def enabled(layer: Steps) -> dict[str, Step]:
     return {name: step for name, step in layer.items() if step is not None}
 
 
+def _made(
+    plugin: type[Plugin], options: PluginConf, faults: Faults, registry: PluginFinder
+) -> Plugin | None:
+    try:
+        instance = plugin(options)
+        instance.compose(registry)
+    except SchemaError as error:
+        faults.add_conf(plugin.name, error.errors)
+    except Exception as error:  # code of a third party: its faults are told like any other
+        faults.add_conf(plugin.name, [SchemaError(f"{type(error).__name__}: {error}")])
+    else:
+        return instance
+    return None
+
+
+def _decorator(plugin: type[Plugin], meta: Meta, faults: Faults) -> Decorator | None:
+    try:
+        return decorator(plugin, meta)
+    except SchemaError as error:
+        faults.add_conf(plugin.name, [error])
+        return None
+
+
 def _parsed(
     plugin: type[Plugin], model: type[PluginConf], conf: JSON, faults: Faults
 ) -> tuple[PluginConf, Meta] | None:
     """Return options and ``_meta``; None when there are faults or the plugin is disabled."""
-    try:
-        options, meta = split_meta(conf)
-    except SchemaError as error:
-        faults.add_conf(plugin.name, [error])
-        return None
+    options, meta = split_meta(conf)
     found = problems(model, options)
+    if isinstance(meta, list):
+        faults.add_conf(plugin.name, [*meta, *(found if isinstance(found, list) else ())])
+        return None
     if not isinstance(found, list):
         if unknown := options.keys() - _names(model):
             names = ", ".join(sorted(unknown))
@@ -142,6 +159,7 @@ def _parsed(
         logger.warning("conf of the disabled plugin %s is invalid: %s", plugin.name, found[0])
     else:
         faults.add_conf(plugin.name, found)
+        _decorator(plugin, meta, faults)  # for what is wrong with it
     return None
 
 

@@ -18,7 +18,7 @@ from ..errors import RequestError, SchemaError
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.response import TEXT_HTML, TEXT_PLAIN, Response, json_reply
-from ..model.base import Model, parse
+from ..model.base import Model, problems
 from ..model.fields import Lua
 from ..types import JSON, ASGIApp, RawHeaders, Receive, Scope, Send
 from .base import Phase, Plugin, Reply
@@ -54,17 +54,16 @@ class Meta(Model):
     pre_function: Lua = None
 
 
-def split_meta(conf: JSON) -> tuple[JSON, Meta]:
-    """Take ``_meta`` out of a conf. Raises SchemaError whose path starts at the conf."""
+def split_meta(conf: JSON) -> tuple[JSON, Meta | list[SchemaError]]:
+    """Take ``_meta`` out of a conf: it, or its problems, whose paths start at the conf."""
     if not isinstance(conf, dict) or "_meta" not in conf:
         return conf, _NO_META
     options = {key: value for key, value in conf.items() if key != "_meta"}
-    try:
-        return options, parse(Meta, conf["_meta"])
-    except SchemaError as error:
-        path = f"_meta.{error.path}" if error.path else "_meta"
-        text = f'property "_meta" validation failed: {error.message}'
-        raise SchemaError(text, path=path) from None
+    found = problems(Meta, conf["_meta"], at="_meta")
+    if not isinstance(found, list):
+        return options, found
+    lead = 'property "_meta" validation failed: '
+    return options, [SchemaError(lead + error.message, path=error.path) for error in found]
 
 
 _NO_META = Meta()
@@ -73,7 +72,7 @@ _NO_META = Meta()
 class Decorator:
     """Wraps the hooks of one plugin in one place as its ``_meta`` says."""
 
-    def __init__(self, plugin: Plugin, meta: Meta) -> None:
+    def __init__(self, plugin: type[Plugin], meta: Meta) -> None:
         self._name = plugin.name
         self._fail_open = meta.fail == "open"
         self._error_response = meta.error_response
@@ -179,7 +178,7 @@ class Decorator:
 _OWN_TYPES = (TEXT_PLAIN, TEXT_HTML)
 
 
-def decorator(plugin: Plugin, meta: Meta) -> Decorator | None:
+def decorator(plugin: type[Plugin], meta: Meta) -> Decorator | None:
     """Return what ``_meta`` makes of the hooks; None when it leaves them as they are.
 
     Raises SchemaError for a filter that is no expression.

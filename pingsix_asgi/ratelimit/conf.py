@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from ..http.response import Response, error_page, json_reply
+from ..model.base import Located
 from ..plugin.base import PluginConf
 from ..types import JSON
 
@@ -94,19 +95,16 @@ class RedisConf(PluginConf):
             if len(others) == len(found):
                 raise
             if not others:
-                raise ValueError(_fault(str(policy))) from None
+                raise Located(_fault(str(policy)), *found[0]["loc"]) from None
             raise ValidationError.from_exception_data(error.title, others) from None  # type: ignore[arg-type]  # what errors() gives
 
     @model_validator(mode="after")
     def _says_where(self) -> Self:
-        needed = {
-            "redis": (self.redis_host,),
-            "redis-cluster": (self.redis_cluster_nodes, self.redis_cluster_name),
-            "redis-sentinel": (self.redis_sentinels, self.redis_master_name),
-        }
-        is_short = self.policy != "redis-sentinel" and (self.redis_keepalive_timeout or 1000) < 1000
-        if is_short or None in needed.get(self.policy, ()):
-            raise ValueError(_fault(self.policy))
+        wrong = [name for name in _NEEDED.get(self.policy, ()) if getattr(self, name) is None]
+        if self.policy != "redis-sentinel" and (self.redis_keepalive_timeout or 1000) < 1000:
+            wrong.append("redis_keepalive_timeout")
+        if wrong:
+            raise Located(_fault(self.policy), wrong[0])
         return self
 
 
@@ -114,6 +112,11 @@ def _fault(policy: str) -> str:
     return "then clause did not match" if policy == "redis" else "else clause did not match"
 
 
+_NEEDED: Final = {
+    "redis": ("redis_host",),
+    "redis-cluster": ("redis_cluster_nodes", "redis_cluster_name"),
+    "redis-sentinel": ("redis_sentinels", "redis_master_name"),
+}
 _FIELDS: Final = frozenset(RedisConf.model_fields) - {"policy"}
 _FIELDS_OF: Final = {
     "redis": frozenset(
