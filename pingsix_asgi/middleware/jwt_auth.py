@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-import jwt
-from jwt.types import Options
 from pydantic import Field, model_validator
 
 from ..context import Context
@@ -20,6 +18,12 @@ from ..plugin.consumer import attach, attach_anonymous, attach_nobody
 from ..plugin.credentials import sole
 from ..plugin.encoded import from_base64
 from ..plugin.fields import Realm
+
+try:
+    import jwt
+    from jwt.types import Options
+except ImportError as error:  # pragma: no cover - the message is the behaviour
+    raise ImportError("it needs: pip install 'pingsix-asgi[jwt]'") from error
 
 # fmt: off
 Algorithm: TypeAlias = Literal[

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 from pydantic import Field, model_validator
 
 from ..context import Context
-from ..errors import ConfigError, DownstreamError, SchemaError
+from ..errors import DownstreamError, SchemaError
 from ..http.response import Response, error_page, text_reply
 from ..model.base import json_type
 from ..plugin.base import Plugin, PluginConf, Reply
@@ -23,7 +23,7 @@ try:
     from jsonschema import Draft7Validator, FormatChecker, validators
     from jsonschema.exceptions import SchemaError as BadSchema
 except ImportError as error:  # pragma: no cover - the message is the behaviour
-    raise ConfigError("request-validation needs the extra pingsix-asgi[validation]") from error
+    raise ImportError("it needs: pip install 'pingsix-asgi[validation]'") from error
 
 
 _TABLE: Final = ["object", "array"]

@@ -380,3 +380,32 @@ def test_without_the_server_packages_check_works_and_run_says_what_is_missing(fi
         assert process.stderr.endswith(
             "pingsix-asgi: uvicorn is not installed: pip install 'pingsix-asgi[server]'\n"
         )
+
+
+def test_each_extra_that_is_missing_is_one_line_of_check(files: Files) -> None:
+    plugins = {
+        "request-validation": {"header_schema": {}},
+        "jwt-auth": {},
+        "brotli": {},
+        "limit-count": {"count": 1, "time_window": 1, "policy": "redis", "redis_host": "127.0.0.1"},
+        "prometheus": {},
+        "hmac-auth": {},
+        "gzip": {},
+    }
+    routes = [{"id": name, "uri": "/", "plugins": {name: conf}} for name, conf in plugins.items()]
+    files.write(routes=routes)
+    missing = ("jsonschema", "jwt", "brotli", "redis", "prometheus_client", "websockets")
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); "
+    code += "from pingsix_asgi.cli import main; sys.exit(main())"
+    with Process([sys.executable, "-c", code, "check", "-c", str(files.path)]) as process:
+        assert process.wait() == 1
+        lines = process.stderr.splitlines()
+    expected = [
+        ("request-validation", "validation"),
+        ("jwt-auth", "jwt"),
+        ("brotli", "brotli"),
+        ("limit-count", "redis"),
+    ]
+    for (plugin, extra), line in zip(expected, lines, strict=True):
+        assert line.startswith(f"pingsix-asgi: routes/{plugin}: plugins.{plugin}")
+        assert f"pingsix-asgi[{extra}]" in line
