@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from .clock import Clock, SystemClock
 from .context import Consumer, Context, Request, RouteInfo, Target
 from .engine import serve
-from .errors import DownstreamError, ReferenceMissing
+from .errors import DownstreamError, ReferenceMissing, SchemaError
 from .http.response import error_page
 from .http.scope import read_host, read_path
 from .model.base import parse
@@ -36,10 +36,15 @@ def as_middleware(
     The options are those of the plugin's conf. For typed code this is the way to write
     ``app.add_middleware(as_middleware(LimitCount), count=100, time_window=60)``; the class itself
     may stand there too. ``metadata`` is the plugin's plugin_metadata. The factory raises
-    SchemaError for bad options.
+    SchemaError for bad options, and for a plugin that has nothing to do without a gateway.
     """
 
     def factory(app: ASGIApp, **options: Any) -> PluginMiddleware:
+        if plugin.needs_gateway:
+            text = (
+                f"cannot be used alone, {plugin.needs_gateway}: give it to PingSIX(app, config=…)"
+            )
+            raise SchemaError(text, kind="plugins", id=plugin.name)
         confs = {plugin: options}
         return PluginMiddleware(app, confs, clock=clock, metadata={plugin.name: metadata})
 

@@ -20,6 +20,7 @@ import yaml
 
 from pingsix_asgi.cli import main
 from pingsix_asgi.plugin.registry import Registry
+from pingsix_asgi.testing import Client
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -127,6 +128,26 @@ async def test_the_plugin_that_is_written_in_the_docs_passes_its_own_tests() -> 
         await test()
     for app in (namespace["app"], namespace["alone_shop"]):
         assert (await namespace["Client"](app).get("/v1/books")).header("deprecation") == "true"
+    await namespace["app"].shutdown()
+
+
+async def test_plugins_alone_and_middlewares_as_plugins_as_in_the_docs() -> None:
+    namespace: dict[str, Any] = {"__name__": "docs"}
+    for block in blocks("python"):
+        if block.page.name == "plugins-alone.md":
+            exec(compile(block.text, str(block), "exec"), namespace)
+    headers = {"host": "shop.example", "origin": "https://shop.example", "accept-encoding": "gzip"}
+    alone = Client(namespace["api"])
+    answer = await alone.get("/hello", headers)
+    assert answer.json() == {"message": "hello"}
+    assert answer.header("access-control-allow-origin") == "https://shop.example"
+    assert answer.header("x-ratelimit-remaining") == "1"
+    gateway = Client(namespace["app"])
+    answer = await gateway.get("/hello", headers)
+    assert (answer.status, answer.header("content-encoding")) == (200, "gzip")
+    assert answer.header("x-request-id")
+    assert (await gateway.get("/hello", headers)).status == 429
+    assert (await gateway.get("/hello", {"host": "other.example"})).status == 400
     await namespace["app"].shutdown()
 
 

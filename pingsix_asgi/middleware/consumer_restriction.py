@@ -33,6 +33,7 @@ class ConsumerRestriction(Plugin):
 
     name = "consumer-restriction"
     priority = 2400
+    needs_gateway = "consumers, routes and services are the gateway's"
 
     class Conf(PluginConf):
         type: Literal["consumer_name", "consumer_group_id", "service_id", "route_id"] = (

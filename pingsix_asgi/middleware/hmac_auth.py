@@ -50,6 +50,7 @@ class HmacAuth(Plugin):
 
     name = "hmac-auth"
     priority = 2530
+    needs_gateway = "it finds secrets on consumers"
     kind = "auth"
     encrypted = ("secret_key",)
     consumer_key = "key_id"

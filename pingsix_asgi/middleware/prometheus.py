@@ -74,6 +74,7 @@ class Prometheus(Plugin):
 
     name = "prometheus"
     priority = 500
+    needs_gateway = "the gateway's listener shows what it counts"
     run_policy = "prefer_route"
 
     class Conf(PluginConf):

@@ -17,6 +17,7 @@ class PublicApi(Plugin):
 
     name = "public-api"
     priority = 501
+    needs_gateway = "it shows pages of the gateway"
 
     class Conf(PluginConf):
         uri: str | None = None

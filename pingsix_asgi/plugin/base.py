@@ -114,6 +114,9 @@ class Plugin:
     """Requests pass even if a secret in the conf cannot be resolved, and its reference is what the
     plugin gets: for those that only look on, such as loggers. Others are locked: 503."""
 
+    needs_gateway: ClassVar[str] = ""
+    """What it needs a gateway for, so that it is refused as middleware on its own; "": nothing."""
+
     Conf: ClassVar[type[PluginConf]] = EmptyConf
     ConsumerConf: ClassVar[type[PluginConf] | None] = None
     """Auth plugins: what a consumer or credential holds for this plugin."""

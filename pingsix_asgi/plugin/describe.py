@@ -6,7 +6,7 @@ The command line and the documentation both show this, so neither can differ fro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ _LIMITS = {
     "maxItems": "at most {} items",
     "pattern": "matches `{}`",
 }
+_MARK_OF_SECRETS = "A [secret](../secrets.md)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,16 @@ def options(conf: type[PluginConf]) -> list[Option]:
     return list(_options(schema, schema.get("$defs", {}), ""))
 
 
-def options_table(conf: type[PluginConf]) -> str:
-    """Return the options as a Markdown table."""
+def options_table(conf: type[PluginConf], secrets: Collection[str] = ()) -> str:
+    """Return the options as a Markdown table; ``secrets`` are those of ``Plugin.encrypted``."""
     rows = ["| option | type | default | limits | meaning |", "| --- | --- | --- | --- | --- |"]
-    rows += [
-        f"| `{o.name}` | {o.type} | {_code(o.default)} | {_cell(o.limits)} | {o.description} |"
-        for o in options(conf)
-    ]
+    for option in options(conf):
+        is_secret = option.name.replace("[]", "") in secrets
+        meaning = " ".join(
+            filter(None, (option.description, _MARK_OF_SECRETS if is_secret else ""))
+        )
+        shown = (option.type, _code(option.default), _cell(option.limits), meaning)
+        rows.append(f"| `{option.name}` | {' | '.join(shown)} |")
     return "\n".join(rows) if len(rows) > 2 else "No options."
 
 

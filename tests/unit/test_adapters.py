@@ -21,6 +21,7 @@ from pingsix_asgi.context import Context
 from pingsix_asgi.errors import SchemaError
 from pingsix_asgi.http.response import Response
 from pingsix_asgi.plugin.base import Plugin, PluginConf, Reply
+from pingsix_asgi.plugin.registry import Registry
 from pingsix_asgi.testing import Client, EchoApp, Recorder, alone, together
 
 
@@ -42,6 +43,21 @@ class Tag(Plugin):
 
     def header_filter(self, ctx: Context) -> None:
         ctx.response.headers.append(b"x-tag", self.value)
+
+
+def test_plugins_that_live_by_a_gateway_are_refused_alone() -> None:
+    registry = Registry()
+    refused = {name for name in registry.names() if registry.find(name).needs_gateway}
+    assert refused == {
+        *("consumer-restriction", "hmac-auth", "prometheus", "public-api", "traffic-split"),
+    }
+    for name in refused:
+        plugin: Any = registry.find(name)
+        for make in (plugin, as_middleware(plugin)):
+            with pytest.raises(
+                SchemaError, match=rf"plugins/{name}: cannot be used alone, .*PingSIX"
+            ):
+                make(EchoApp())
 
 
 async def page(request: Request) -> PlainTextResponse:
