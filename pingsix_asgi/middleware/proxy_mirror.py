@@ -27,7 +27,8 @@ class ProxyMirror(Plugin):
     """Mirror a share of the requests.
 
     The copy has the path of the plugin's turn in the rewrite phase, before proxy-rewrite has its
-    own unless priorities say otherwise; method, headers and body are those that go upstream.
+    own unless priorities say otherwise; method and body are those that go upstream, and so are the
+    headers but for those that the gateway adds for an upstream.
     Source: apisix/plugins/proxy-mirror.lua. Differs: bodies over 1 MiB are not mirrored; a grpc
     mirror host is refused.
     """

@@ -103,14 +103,15 @@ class RequestValidation(Plugin):
             return self._refusal("")
         is_form = types and types[0].lower().startswith(b"application/x-www-form-urlencoded")
         try:
-            document = _form(body) if is_form else json.loads(body, strict=False)
+            document, written = (_form(body), body) if is_form else _json(body)
+            problem = _problem(self._body, document)
         except ValueError as error:
-            return self._refusal(str(error))
-        problem = _problem(self._body, document)
+            problem = str(error)
+        except RecursionError:
+            problem = "nested too deeply"
         if problem is not None:
             return self._refusal(problem)
         if not is_form:
-            written = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
             ctx.replace_body(written)
             ctx.request.headers.set(b"content-length", b"%d" % len(written))
             ctx.request.headers.remove(b"transfer-encoding")
@@ -183,6 +184,12 @@ def _header_document(ctx: Context) -> JSON:
     for name, value in ctx.request.headers:
         _add(document, name.decode("latin-1"), value.decode("latin-1"))
     return _Headers(document)
+
+
+def _json(body: bytes) -> tuple[JSON, bytes]:
+    """Return a document, and how it is written. Raises ValueError, RecursionError."""
+    document = json.loads(body, strict=False)
+    return document, json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _form(body: bytes) -> JSON:

@@ -224,3 +224,14 @@ def test_a_bad_regex_is_named() -> None:
     with pytest.raises(SchemaError) as caught:
         alone(Cors, allow_origins_by_regex=["ok", "("])
     assert "allow_origins_by_regex" in str(caught.value)
+
+
+async def test_vary_with_patterns_as_the_page_says() -> None:
+    patterns = ["^https://a[.]test$"]
+    for allow_origins, vary in (("*", None), ("**", "Origin")):
+        app = alone(Cors, allow_origins=allow_origins, allow_origins_by_regex=patterns)
+        allowed = await Client(app).get("/", {"origin": "https://a.test"})
+        other = await Client(app).get("/", {"origin": "https://b.test"})
+        assert (allowed.header("vary"), other.header("vary")) == (vary, vary)
+        assert allowed.header("access-control-allow-origin") == "https://a.test"
+        assert other.header("access-control-allow-origin") is None

@@ -42,7 +42,16 @@ BODY = {
             b'{"title": "xx", "n": 0}',
             'property "n" validation failed: expected 0 to be at least 1',
         ),
+        (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b"title=xx", "Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (
+            b'{"title": "\\ud800"}',
+            "'utf-8' codec can't encode character '\\ud800' in position 10: surrogates not allowed",
+        ),
+        (b"[" * 500_000, "nested too deeply"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 async def test_bodies_that_do_not_match_are_told_why(body: bytes, text: str) -> None:
     client = Client(alone(RequestValidation, body_schema=BODY))
