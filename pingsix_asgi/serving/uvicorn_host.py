@@ -48,6 +48,14 @@ def _protocol(parser: HTTPParser, http2: bool) -> type[asyncio.Protocol] | str:
     return StrictZttpProtocol
 
 
+def _websocket_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
+    if find_spec("websockets") is None:
+        return "auto"
+    from .websocket_protocol import AnsweringProtocol
+
+    return AnsweringProtocol
+
+
 class UvicornHost(uvicorn.Server):
     """One listening socket with its own app."""
 
@@ -65,6 +73,7 @@ class UvicornHost(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=_protocol(parser, http2),
+                ws=_websocket_protocol(),
                 http2=http2,
                 interface="asgi3",
                 lifespan="off",

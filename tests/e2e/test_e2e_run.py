@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from pingsix_asgi import __version__
 from support.pki import PKI
@@ -368,6 +370,23 @@ def test_odd_requests(files: Files, service: Service) -> None:
                 assert answer.startswith(b"HTTP/1.1 " + status), (parser, name, answer)
             assert "Traceback" not in process.output
     assert service.arrived == ["/books"] * 2
+
+
+def test_a_websocket_that_is_refused_is_no_error_of_the_server(files: Files) -> None:
+    files.write(
+        routes=[
+            {"id": "1", "uri": "/dead", "upstream": {"nodes": {f"127.0.0.1:{free_port()}": 1}}},
+            {"id": "2", "uri": "/locked", "plugins": {"key-auth": {}}},
+        ]
+    )
+    with files.running() as process:
+        for path, status in (("/dead", 502), ("/locked", 401), ("/none", 404)):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(f"ws://127.0.0.1:{files.port}{path}")
+            assert refused.value.response.status_code == status
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert "ERROR" not in process.stderr
 
 
 def test_without_the_server_packages_check_works_and_run_says_what_is_missing(files: Files) -> None:
