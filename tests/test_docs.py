@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from pingsix_asgi.cli import main
+from pingsix_asgi.plugin.describe import options
 from pingsix_asgi.plugin.registry import Registry
 from pingsix_asgi.testing import Client
 
@@ -168,3 +169,13 @@ def test_generated_parts_of_the_plugin_pages_are_up_to_date() -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + "run scripts/plugin-docs"
+
+
+def test_every_option_of_every_plugin_says_what_it_is() -> None:
+    registry, silent = Registry(), []
+    for name in registry.names():
+        plugin = registry.find(name)
+        for model in (plugin.Conf, plugin.ConsumerConf, plugin.Metadata):
+            found = options(model) if model is not None else []
+            silent += [f"{name}: {one.name}" for one in found if not one.description]
+    assert not silent

@@ -56,12 +56,15 @@ class BatchConf(PluginConf):
     """Batching options that logger plugins mix into their conf."""
 
     batch_max_size: Annotated[int, Field(ge=1)] = 1000
+    """Entries of a batch; with 1 each is sent as an object, not a list."""
     inactive_timeout: Annotated[float, Field(ge=1)] = 5
     """Seconds without a new entry after which a batch is sent."""
     buffer_duration: Annotated[float, Field(ge=1)] = 60
     """Seconds after which the oldest entry is sent in any case."""
     max_retry_count: Annotated[int, Field(ge=0)] = 0
+    """Further tries for a batch that did not arrive."""
     retry_delay: Annotated[float, Field(ge=0)] = 1
+    """Seconds before a further try."""
 
 
 class Batcher:

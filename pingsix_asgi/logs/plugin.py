@@ -21,20 +21,30 @@ class LogConf(PluginConf):
     log_format: dict[str, JSON] | str | None = None
     """Fields by name; text only where the plugin writes lines of text."""
     log_format_extra: dict[str, JSON] | None = None
+    """Fields to add to the default entry; no effect with a ``log_format``."""
     include_req_body: bool = False
+    """Log the request body, as ``request.body``."""
     include_req_body_expr: Annotated[list[JSON], Field(min_length=1)] | None = None
+    """An expression that must hold for ``include_req_body`` to count."""
     include_resp_body: bool = False
+    """Log the response body, decompressed, as ``response.body``."""
     include_resp_body_expr: Annotated[list[JSON], Field(min_length=1)] | None = None
+    """An expression that must hold for ``include_resp_body`` to count."""
     max_req_body_bytes: Annotated[int, Field(ge=1)] = 524288
+    """Bytes of the request body that are logged."""
     max_resp_body_bytes: Annotated[int, Field(ge=1)] = 524288
+    """Bytes of the response body that are logged."""
 
 
 class LogMetadata(PluginConf):
     """plugin_metadata every logger plugin has; a route's own format wins."""
 
     log_format: dict[str, JSON] | None = None
+    """For routes without a format of their own."""
     log_format_extra: dict[str, JSON] | None = None
+    """For routes without one of their own."""
     max_pending_entries: Annotated[int, Field(ge=1)] | None = None
+    """Entries that may wait to be sent, 8192 by default."""
 
 
 class _Bodies:

@@ -25,7 +25,9 @@ class Header(PluginConf):
     """A header of the answer; the value may use variables."""
 
     key: Annotated[str, Field(min_length=1)]
+    """Name."""
     value: Annotated[str, Field(min_length=1)]
+    """Value, a template."""
 
 
 class _Signs(PluginConf):
@@ -40,7 +42,9 @@ class Unhealthy(_Signs):
     http_statuses: Annotated[Unique[Annotated[int, Field(ge=500, le=599)]], Field(min_length=1)] = (
         500,
     )
+    """Statuses of the upstream that count as failures."""
     failures: Annotated[int, Field(ge=1)] = 3
+    """Failures that open the circuit."""
     error_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """With unhealthy-ratio: the share of failures that opens the circuit, 0.5 by default."""
     min_request_threshold: Annotated[int, Field(ge=1)] | None = None
@@ -57,7 +61,9 @@ class Healthy(_Signs):
     http_statuses: Annotated[Unique[Annotated[int, Field(ge=200, le=499)]], Field(min_length=1)] = (
         200,
     )
+    """Statuses of the upstream that count as successes."""
     successes: Annotated[int, Field(ge=1)] = 3
+    """Successes that close the circuit."""
     success_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """With unhealthy-ratio: the share of probes that closes the circuit, 0.6 by default."""
 
@@ -77,13 +83,19 @@ class ApiBreaker(Plugin):
 
     class Conf(PluginConf):
         break_response_code: Annotated[int, Field(ge=200, le=599)]
+        """Status while the circuit is open."""
         break_response_body: str | None = None
+        """Body while the circuit is open; unset: the error page."""
         break_response_headers: list[Header] | None = None
+        """Headers to send with ``break_response_body``."""
         max_breaker_sec: Annotated[int, Field(ge=3)] = 300
+        """Longest time, in seconds, that a circuit stays open."""
         policy: Literal["unhealthy-count", "unhealthy-ratio"] | None = None
         """What opens a circuit: a number of failures, by default, or their share."""
         unhealthy: Unhealthy = Unhealthy()
+        """What counts as failure."""
         healthy: Healthy = Healthy()
+        """What counts as recovery."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

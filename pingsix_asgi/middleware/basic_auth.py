@@ -36,10 +36,15 @@ class BasicAuth(Plugin):
 
     class Conf(PluginConf):
         hide_credentials: bool = False
+        """Do not pass Authorization on."""
         realm: Realm = "basic"
+        """Realm of the challenge in a 401."""
         anonymous_consumer: Annotated[str, Field(min_length=1)] | None = None
+        """Consumer that requests without valid credentials are taken for."""
         username: Annotated[str, Field(min_length=1)] | None = None
+        """PingSIX's way without consumers: the only user."""
         password: Annotated[str, Field(min_length=1)] | None = None
+        """The password of ``username``."""
 
         @model_validator(mode="after")
         def _pair(self) -> Self:
@@ -50,7 +55,9 @@ class BasicAuth(Plugin):
 
     class ConsumerConf(PluginConf):
         username: str
+        """Name to log in by."""
         password: str
+        """Password."""
 
     def __init__(self, conf: Conf) -> None:
         self._hide = conf.hide_credentials

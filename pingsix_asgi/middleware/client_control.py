@@ -28,6 +28,7 @@ class ClientControl(Plugin):
 
     class Conf(PluginConf):
         max_body_size: Annotated[int, Field(ge=0)] | None = None
+        """Bytes; 0 or unset: no limit."""
 
     def __init__(self, conf: Conf) -> None:
         self._limit = conf.max_body_size or 0

@@ -20,7 +20,9 @@ class AllowedMethods(PluginConf):
     """Methods one consumer may use."""
 
     user: str
+    """Consumer."""
     methods: Annotated[list[Method], Field(min_length=1)]
+    """Methods it may use."""
 
 
 class ConsumerRestriction(Plugin):
@@ -39,11 +41,17 @@ class ConsumerRestriction(Plugin):
         type: Literal["consumer_name", "consumer_group_id", "service_id", "route_id"] = (
             "consumer_name"
         )
+        """What is compared with the lists."""
         blacklist: Names | None = None
+        """Who may not pass. At least one of the lists is required."""
         whitelist: Names | None = None
+        """Who may pass; nobody else does."""
         allowed_by_methods: list[AllowedMethods] | None = None
+        """Methods by consumer, without a ``whitelist``."""
         rejected_code: Annotated[int, Field(ge=200)] = 403
+        """Status of a refusal."""
         rejected_msg: str | None = None
+        """Text of a refusal."""
 
         @model_validator(mode="after")
         def _some_list(self) -> Self:

@@ -51,21 +51,30 @@ class Cors(Plugin):
 
     class Conf(PluginConf):
         allow_origins: Origins = "*"
+        """Origins that may read responses, by comma; ``*`` all, ``**`` all with credentials."""
         allow_methods: str = "*"
+        """Methods, by comma; ``*`` all, ``**`` all with credentials."""
         allow_headers: str = "*"
+        """Request headers, by comma; ``*`` all, ``**`` those that a preflight asks for."""
         expose_headers: str | None = None
+        """Response headers that scripts may read, by comma."""
         max_age: int = 5
         """Seconds a browser may keep a preflight's answer."""
         allow_credential: bool = False
+        """Let browsers send credentials; not beside a ``*``."""
         allow_origins_by_regex: Patterns | None = None
+        """Patterns of origins, in place of ``allow_origins``."""
         allow_origins_by_metadata: (
             Annotated[
                 Unique[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1)
             ]
             | None
         ) = None
+        """Names of origins in the plugin metadata."""
         timing_allow_origins: Origins | None = None
+        """Origins that may read timings, by comma."""
         timing_allow_origins_by_regex: Patterns | None = None
+        """Patterns of these, in place of ``timing_allow_origins``."""
 
         @model_validator(mode="after")
         def _credentials_need_names(self) -> Self:
@@ -79,6 +88,7 @@ class Cors(Plugin):
 
     class Metadata(PluginConf):
         allow_origins: Annotated[dict[str, Origins], Field(default_factory=dict)]
+        """Origins, by comma, by name."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

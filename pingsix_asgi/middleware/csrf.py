@@ -35,9 +35,11 @@ class Csrf(Plugin):
 
     class Conf(PluginConf):
         key: str
+        """Key that tokens are signed with."""
         expires: int = 7200
         """Seconds a token is valid; 0 or less: for ever."""
         name: str = "apisix-csrf-token"
+        """Name of the cookie and of the header."""
 
     def __init__(self, conf: Conf) -> None:
         self._key = conf.key

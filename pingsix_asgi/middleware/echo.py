@@ -23,9 +23,13 @@ class Echo(Plugin):
 
     class Conf(PluginConf):
         before_body: str | None = None
+        """Text before the body. At least one of the three texts is required."""
         body: str | None = None
+        """Text in place of the body."""
         after_body: str | None = None
+        """Text after the body."""
         headers: Annotated[dict[str, str | int | float], Field(min_length=1)] | None = None
+        """Headers to set."""
 
         @model_validator(mode="after")
         def _some_body(self) -> Self:

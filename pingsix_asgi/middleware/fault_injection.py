@@ -28,10 +28,15 @@ class Abort(PluginConf):
     """What to answer in place of the target."""
 
     http_status: Annotated[int, Field(ge=200)]
+    """Status."""
     body: str | None = None
+    """Body, a template; unset: the error page."""
     headers: Annotated[dict[str, str | int | float | bool], Field(min_length=1)] | None = None
+    """Headers to send; values are templates."""
     percentage: Percentage | None = None
+    """Share of the requests; unset: all."""
     vars: Conditions | None = None
+    """Alternatives, expressions of which one must hold."""
 
 
 class Delay(PluginConf):
@@ -40,7 +45,9 @@ class Delay(PluginConf):
     duration: Annotated[float, Field(ge=0)]
     """Seconds."""
     percentage: Percentage | None = None
+    """Share of the requests; unset: all."""
     vars: Conditions | None = None
+    """Alternatives, expressions of which one must hold."""
 
 
 class FaultInjection(Plugin):
@@ -55,7 +62,9 @@ class FaultInjection(Plugin):
 
     class Conf(PluginConf):
         abort: Abort | None = None
+        """What to answer. This or ``delay`` is required."""
         delay: Delay | None = None
+        """How long to hold requests, before the answer if both are given."""
 
     def __init__(self, conf: Conf) -> None:
         if conf.abort is None and conf.delay is None:

@@ -40,12 +40,15 @@ class FileLogger(LoggerPlugin):
 
     class Conf(LogConf):
         path: str | None = None
+        """File to append to; unset: that of the metadata, or the Python logger."""
         match: Annotated[list[list[JSON]], Field(max_length=20)] | None = None
+        """Expressions of which one must hold for a request to be logged."""
         redact_query_params: list[str] = Field(default_factory=list)
         """Query parameters whose values are written as "***", by their decoded names."""
 
     class Metadata(LogMetadata):
         path: str | None = None
+        """For routes without a path of their own."""
 
     def __init__(self, conf: Conf) -> None:
         super().__init__(conf)

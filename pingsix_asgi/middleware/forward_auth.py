@@ -38,9 +38,13 @@ class Cache(PluginConf):
     """Which decisions are remembered, by each process for itself, and for how long."""
 
     key_headers: Annotated[list[str], Field(min_length=1)]
+    """Request headers that tell callers apart."""
     ttl: Annotated[int, Field(ge=1, le=3600)] = 5
+    """Seconds that a decision holds."""
     include_method: bool = False
+    """Each method has its own decision."""
     include_uri: bool = False
+    """Each URI has its own decision."""
 
 
 class ForwardAuth(Plugin):
@@ -55,21 +59,33 @@ class ForwardAuth(Plugin):
 
     class Conf(PluginConf):
         uri: Annotated[str, Field(min_length=1)]
+        """Where the service is asked."""
         allow_degradation: bool = False
+        """Let requests pass when the service fails."""
         status_on_error: Annotated[int, Field(ge=200, le=599)] = 403
+        """Status when the service fails."""
         ssl_verify: bool = True
+        """Check the certificate of the service."""
         request_method: Literal["GET", "POST"] = "GET"
+        """Method the service is asked with; POST sends the client's body along."""
         request_headers: list[str] = Field(default_factory=list)
+        """Headers of the client that the service gets."""
         extra_headers: Annotated[dict[str, str], Field(min_length=1)] | None = None
+        """Headers that the service gets beside these; values are templates."""
         upstream_headers: list[str] = Field(default_factory=list)
+        """Headers of the service's answer that the upstream gets."""
         client_headers: list[str] = Field(default_factory=list)
+        """Headers of a refusal that the client gets."""
         timeout: Annotated[int, Field(ge=1, le=60000)] = 3000
         """Milliseconds."""
         keepalive: bool = True
+        """Keep connections to the service."""
         keepalive_timeout: Annotated[int, Field(ge=1000)] = 60000
         """Milliseconds."""
         keepalive_pool: Annotated[int, Field(ge=1)] = 5
+        """Connections that are kept."""
         max_req_body_size: Annotated[int, Field(ge=1)] = 67108864
+        """Bytes; with POST, larger bodies are refused with 413."""
         cache: Cache | None = None
         """The key headers have to cover everything the service decides by."""
 

@@ -17,7 +17,9 @@ class Buffers(PluginConf):
     """nginx's output buffers. Accepted and without effect: a chunk is compressed as it comes."""
 
     number: Annotated[int, Field(ge=1)] = 32
+    """No effect."""
     size: Annotated[int, Field(ge=1)] = 4096
+    """No effect."""
 
 
 class Gzip(Compression):

@@ -59,18 +59,27 @@ class HmacAuth(Plugin):
         allowed_algorithms: Annotated[list[Algorithm], Field(min_length=1)] = Field(
             default=["hmac-sha1", "hmac-sha256", "hmac-sha512"]
         )
+        """Algorithms that a signature may use."""
         clock_skew: Annotated[int, Field(ge=1)] = 300
         """Seconds the Date header, or else X-Date, may differ from our clock."""
         signed_headers: list[Annotated[str, Field(min_length=1, max_length=50)]] | None = None
+        """Headers that every signature must cover; unset: ``date``."""
         validate_request_body: bool = False
+        """Want a Digest header that fits the body."""
         max_req_body_size: Annotated[int, Field(ge=1)] = 67108864
+        """Bytes; with ``validate_request_body``, larger bodies are refused."""
         hide_credentials: bool = False
+        """Do not pass Authorization on."""
         realm: Realm = "hmac"
+        """Realm of the challenge in a 401."""
         anonymous_consumer: Annotated[str, Field(min_length=1)] | None = None
+        """Consumer that requests without a valid signature are taken for."""
 
     class ConsumerConf(PluginConf):
         key_id: Annotated[str, Field(min_length=1, max_length=256)]
+        """What signatures name the key by."""
         secret_key: Annotated[str, Field(min_length=1, max_length=256)]
+        """Key of the signatures."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

@@ -34,12 +34,17 @@ class HttpLogger(LoggerPlugin):
         name: str = "http logger"
         """Of the batches, in logs and in the metric."""
         log_format: dict[str, JSON] | None = None
+        """Fields by name; unset: the default entry."""
         uri: Annotated[str, Field(pattern=r"^https?://.+")]
+        """Where batches are posted to."""
         auth_header: str | None = None
+        """Value of the Authorization header."""
         timeout: Annotated[int, Field(ge=1)] = 3
         """Seconds."""
         concat_method: Literal["json", "new_line"] = "json"
+        """A list of entries, or a line for each."""
         ssl_verify: bool = False
+        """Check the certificate of the collector."""
 
     def setup(self, host: Host) -> None:
         super().setup(host)

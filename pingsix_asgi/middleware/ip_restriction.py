@@ -29,14 +29,21 @@ class IPRestriction(Plugin):
 
     class Conf(PluginConf):
         whitelist: Entries | None = None
+        """Addresses and networks that may pass. Exactly one of the lists is required."""
         blacklist: Entries | None = None
+        """Addresses and networks that may not."""
         message: Annotated[str, Field(min_length=1, max_length=1024)] = (
             "Your IP address is not allowed"
         )
+        """Text of a refusal."""
         response_code: Annotated[int, Field(ge=403, le=404)] = 403
+        """Status of a refusal."""
         use_forwarded_headers: bool = False
+        """Judge the client that a proxy of ``trusted_proxies`` names."""
         trusted_proxies: Annotated[list[AddressText], Field(default_factory=list)]
+        """Peers whose X-Forwarded-For and X-Real-IP are believed."""
         forwarded_header_error_policy: Literal["direct", "deny"] = "direct"
+        """For a bad X-Forwarded-For: judge the peer, or refuse."""
 
         @model_validator(mode="after")
         def _exactly_one_list(self) -> Self:

@@ -46,9 +46,13 @@ class _Keys(PluginConf):
     """How tokens are signed; the same fields on a consumer and, as in PingSIX, on a route."""
 
     secret: Annotated[str, Field(min_length=1)] | None = None
+    """Key of the HS algorithms."""
     algorithm: Algorithm = "HS256"
+    """The only algorithm that tokens may be signed with."""
     base64_secret: bool = False
+    """``secret`` is base64."""
     public_key: Annotated[str, Field(min_length=1)] | None = None
+    """Key of the other algorithms, PEM."""
     lifetime_grace_period: Annotated[int, Field(ge=0)] = 0
     """Seconds that clocks may differ."""
 
@@ -86,17 +90,29 @@ class JwtAuth(Plugin):
 
     class Conf(_Keys):
         header: str = "authorization"
+        """Header with the token, with or without ``Bearer``."""
         query: str = "jwt"
+        """Query argument with the token, where there is no header; "" for none."""
         cookie: str = "jwt"
+        """Cookie with the token, where there is neither; "" for none."""
         key_claim_name: Annotated[str, Field(min_length=1)] = "key"
+        """Claim that names the consumer's ``key``."""
         hide_credentials: bool = False
+        """Do not pass the token on."""
         store_in_ctx: bool = False
+        """Keep the claims in the variable ``jwt_auth_payload``."""
         realm: Realm = "jwt"
+        """Realm of the challenge in a 401."""
         claims_to_verify: Unique[Literal["exp", "nbf"]] | None = None
+        """Claims that must be there and hold; unset: both are checked if there."""
         anonymous_consumer: Annotated[str, Field(min_length=1)] | None = None
+        """Consumer that requests without a valid token are taken for."""
         iss: str | None = None
+        """Issuer that tokens must name."""
         aud: str | None = None
+        """Audience that tokens must name."""
         required_claims: list[str] = Field(default_factory=list)
+        """Claims that must be there."""
 
         @model_validator(mode="after")
         def _own_key(self) -> Self:
@@ -106,6 +122,7 @@ class JwtAuth(Plugin):
 
     class ConsumerConf(_Keys):
         key: Annotated[str, Field(min_length=1)]
+        """What tokens name the consumer by."""
         exp: Annotated[int, Field(ge=1)] = 86400
         """Kept for compatibility; verification does not use it."""
 

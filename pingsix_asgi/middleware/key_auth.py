@@ -33,16 +33,23 @@ class KeyAuth(Plugin):
 
     class Conf(PluginConf):
         header: Annotated[str, Field(min_length=1)] = "apikey"
+        """Header with the key."""
         query: str = "apikey"
         """Name of the query argument; "" looks at the header only."""
         hide_credentials: bool = False
+        """Do not pass the key on."""
         realm: Realm = "key"
+        """Realm of the challenge in a 401."""
         anonymous_consumer: Annotated[str, Field(min_length=1)] | None = None
+        """Consumer that requests without a valid key are taken for."""
         key: Annotated[str, Field(min_length=1)] | None = None
+        """PingSIX's way without consumers: the key."""
         keys: Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=list)]
+        """Further keys, to change one without a gap."""
 
     class ConsumerConf(PluginConf):
         key: Annotated[str, Field(min_length=1)]
+        """The consumer's key."""
 
     def __init__(self, conf: Conf) -> None:
         self._header = conf.header.lower().encode("latin-1")

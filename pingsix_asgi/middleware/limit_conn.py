@@ -32,8 +32,11 @@ class RuleConf(PluginConf):
     """One of several limits."""
 
     conn: Amount
+    """Requests at once; may be a template."""
     burst: AmountOrNone
+    """Requests that may wait; may be a template."""
     key: str
+    """Template of what is counted by; without a value the rule is skipped."""
 
 
 class LimitConn(Plugin):
@@ -49,16 +52,21 @@ class LimitConn(Plugin):
 
     class Conf(LimitConf):
         conn: Amount | None = None
+        """Requests at once; may be a template."""
         burst: AmountOrNone | None = None
+        """Requests beyond ``conn`` that wait; may be a template."""
         default_conn_delay: Annotated[float, Field(gt=0)]
         """Seconds a request above ``conn`` waits at first for each full ``conn`` before it."""
         only_use_default_delay: bool = False
         """Let the delay stay what it is."""
         key: str = "remote_addr"
+        """What is counted by. To be given, as in APISIX, unless there are ``rules``."""
         key_type: Literal["var", "var_combination"] = "var"
+        """``key`` is a variable, or a template."""
         key_ttl: Annotated[int, Field(ge=1)] = 3600
         """Seconds after which Redis forgets a request that never ended."""
         rules: Annotated[list[RuleConf], Field(min_length=1)] | None = None
+        """Several limits, in place of ``conn``, ``burst`` and ``key``."""
 
         @model_validator(mode="after")
         def _limit_or_rules(self) -> Self:

@@ -38,9 +38,13 @@ class RuleConf(PluginConf):
     """One of several limits."""
 
     count: Amount
+    """Requests per window; may be a template."""
     time_window: Amount
+    """Seconds; may be a template."""
     key: str
+    """Template of what is counted by; without a value the rule is skipped."""
     header_prefix: str | None = None
+    """Tells the headers of rules apart; unset: the rule's number, from 1."""
 
 
 class LimitCount(Plugin):
@@ -57,19 +61,28 @@ class LimitCount(Plugin):
 
     class Conf(LimitConf):
         count: Amount | None = None
+        """Requests per window; may be a template."""
         time_window: Amount | None = None
         """Seconds."""
         window_type: Literal["fixed", "sliding"] = "fixed"
+        """A window starts with a key's first request, or slides."""
         key: str = "remote_addr"
+        """What is counted by, as ``key_type`` says."""
         key_type: Literal["var", "var_combination", "constant", "vars", "head", "cookie"] = "var"
+        """A variable, a template, a fixed text, or PingSIX's names of a variable (``vars``),
+        header, cookie."""
         key_missing_policy: Literal["allow", "deny", "default"] | None = None
         """What to do with a request without key; unset: count it by the client's address."""
         rules: Annotated[list[RuleConf], Field(min_length=1)] | None = None
+        """Several limits, in place of ``count`` and ``time_window``."""
         group: str | None = None
+        """Members of a group share a counter."""
         show_limit_quota_header: bool = True
+        """Send the X-RateLimit headers."""
         sync_interval: float = -1
         """Seconds between two reports to Redis; -1 asks Redis for every request."""
         scope: Literal["local"] = "local"
+        """PingSIX's name of ``policy: local``."""
 
         @model_validator(mode="after")
         def _fits(self) -> Self:
@@ -98,8 +111,11 @@ class LimitCount(Plugin):
 
     class Metadata(PluginConf):
         limit_header: str = "X-RateLimit-Limit"
+        """Name of the header with ``count``."""
         remaining_header: str = "X-RateLimit-Remaining"
+        """Name of the header with what is left."""
         reset_header: str = "X-RateLimit-Reset"
+        """Name of the header with the seconds until the window ends."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

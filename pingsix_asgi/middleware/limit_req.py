@@ -40,8 +40,11 @@ class LimitReq(Plugin):
         burst: Annotated[float, Field(ge=0)]
         """Requests that may be early."""
         key: str
+        """What is counted by."""
         key_type: Literal["var", "var_combination"] = "var"
+        """``key`` is a variable, or a template."""
         nodelay: bool = False
+        """Do not hold requests that are early, let them pass."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

@@ -38,13 +38,19 @@ class Mocking(Plugin):
 
     class Conf(PluginConf):
         response_example: str | None = None
+        """Body, a template. This or ``response_schema`` is required."""
         response_schema: dict[str, Any] | None = None
+        """JSON Schema of a body to make up; its ``example`` values are used."""
         response_status: Annotated[int, Field(ge=100, le=999)] = 200
+        """Status."""
         content_type: str = "application/json;charset=utf8"
+        """Content-Type; JSON, XML, plain text or HTML."""
         delay: Annotated[int, Field(ge=0)] = 0
         """Seconds."""
         with_mock_header: bool = True
+        """Send ``X-Mock-By``."""
         response_headers: Annotated[dict[str, HeaderValue], Field(min_length=1)] | None = None
+        """Headers to send; values are templates."""
 
         @model_validator(mode="after")
         def _has_a_body_of_a_known_type(self) -> Self:

@@ -32,6 +32,7 @@ class MultiAuth(Plugin):
         auth_plugins: Annotated[
             list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=2)
         ]
+        """Objects ``{name: conf}``, tried in order."""
 
     def __init__(self, conf: Conf) -> None:
         self._confs = conf.auth_plugins

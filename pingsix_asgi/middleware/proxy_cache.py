@@ -68,22 +68,34 @@ class ProxyCache(CachingPlugin):
 
     class Conf(PluginConf):
         cache_zone: Annotated[str, Field(min_length=1, max_length=100)] = "disk_cache_one"
+        """``disk_cache_one`` or ``memory_cache``; it has to fit ``cache_strategy``."""
         cache_strategy: Literal["disk", "memory"] = "disk"
+        """Where responses are kept."""
         cache_key: Parts = Field(default=["$host", "$request_uri"])
+        """What tells responses apart: texts and ``$variables``."""
         cache_http_status: Annotated[Unique[Status], Field(min_length=1)] = (200, 301, 404)
+        """Statuses of responses that are kept."""
         cache_method: Annotated[Unique[Literal["GET", "POST", "HEAD"]], Field(min_length=1)] = (
             "GET",
             "HEAD",
         )
+        """Methods of requests that the cache is for."""
         cache_bypass: Parts | None = None
+        """Ask the target if these, joined, are neither empty nor 0."""
         no_cache: Parts | None = None
+        """Keep no response if these, joined, are neither empty nor 0."""
         cache_control: bool = False
+        """Follow Cache-Control of client and origin; on disk, the origin's is always followed."""
         cache_ttl: Annotated[int, Field(ge=1)] = 300
         """Seconds."""
         cache_set_cookie: bool = False
+        """In memory: keep responses with Set-Cookie, too."""
         consumer_isolation: bool = True
+        """Each consumer, or user of basic credentials, has its own responses."""
         hide_cache_headers: bool = False
+        """Take Expires and Cache-Control away from the client."""
         max_resp_body_size: Annotated[int, Field(ge=1)] = 67108864
+        """Bytes; larger responses are not kept."""
 
         @model_validator(mode="after")
         def _usable(self) -> Self:
@@ -185,19 +197,28 @@ class Cache(CachingPlugin):
         ttl: Annotated[int, Field(ge=1)]
         """Seconds for responses that do not say."""
         cache_http_methods: list[str] = Field(default=["GET", "HEAD"])
+        """Methods of requests that the cache is for."""
         cache_http_statuses: list[Annotated[int, Field(ge=100, le=599)]] = Field(default=[200])
+        """Statuses of responses that are kept."""
         no_cache_str: list[str] = Field(default_factory=list)
+        """Regexes of paths that the cache leaves alone."""
         vary: list[Annotated[str, Field(pattern=r"^[0-9A-Za-z-]+$")]] = Field(default_factory=list)
+        """Request headers that tell responses apart, beside those of the origin's Vary."""
         hide_cache_headers: bool = False
+        """Do not send X-Cache-Status and X-Cache-Scope."""
         max_file_size_bytes: Annotated[int, Field(ge=0)] | None = None
         """Bytes of the largest body kept, 0: any; not given: `defaults.cache` of the settings."""
         stale_while_revalidate_secs: Annotated[int, Field(ge=0)] | None = None
         """Seconds for which a stale response is served while it is renewed, where the origin does
         not say."""
         respect_s_maxage: bool = True
+        """Count s-maxage of the origin."""
         cache_authenticated_requests: bool = False
+        """The cache is for requests with credentials, too."""
         cache_set_cookie_responses: bool = False
+        """Keep responses with Set-Cookie, too."""
         scope: Literal["local"] = "local"
+        """Of this process; there is no other."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

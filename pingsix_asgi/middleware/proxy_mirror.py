@@ -40,9 +40,13 @@ class ProxyMirror(Plugin):
         host: Annotated[
             str, Field(pattern=r"^https?://[\da-zA-Z.-]+(:\d+)?$|^https?://\[.+\](:\d+)?$")
         ]
+        """Where copies go."""
         path: Annotated[str, Field(pattern=r"^/[^?&]*$")] | None = None
+        """Path of copies; unset: the request's."""
         path_concat_mode: Literal["replace", "prefix"] = "replace"
+        """``path`` stands in place of the request's, or before it."""
         sample_ratio: Annotated[float, Field(ge=0.00001, le=1)] = 1
+        """Share of the requests."""
 
     def __init__(self, conf: Conf) -> None:
         self._conf = conf

@@ -42,16 +42,21 @@ class ProxyRewrite(Plugin):
 
     class Conf(PluginConf):
         uri: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^\/.*")] | None = None
+        """New path, and query, a template. At least one option is required."""
         regex_uri: Annotated[list[str], Field(min_length=2)] | None = None
+        """Pattern and replacement, or several pairs; no effect with ``uri``."""
         method: (
             Literal["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "MKCOL", "COPY", "MOVE"]
             | Literal["PROPFIND", "LOCK", "UNLOCK", "PATCH", "TRACE"]
             | None
         ) = None
+        """New method."""
         host: Annotated[str, Field(pattern=r"^[0-9a-zA-Z-.]+(:\d{1,5})?$")] | None = None
+        """New Host."""
         headers: Annotated[dict[str, Any], Field(min_length=1)] | None = None
         """Edits (add, set, remove), or a flat object of headers to set."""
         use_real_request_uri_unsafe: bool = False
+        """Start from the request line as the client wrote it."""
 
         @model_validator(mode="after")
         def _something(self) -> Self:

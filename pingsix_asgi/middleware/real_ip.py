@@ -33,8 +33,11 @@ class RealIp(Plugin):
 
     class Conf(PluginConf):
         source: Annotated[str, Field(min_length=1)]
+        """Variable with the address, such as ``http_x_forwarded_for`` or ``arg_ip``."""
         trusted_addresses: Annotated[list[AddressText], Field(min_length=1)] | None = None
+        """Peers that are believed; unset: all."""
         recursive: bool = False
+        """Of X-Forwarded-For, take the last that is not trusted."""
 
     def __init__(self, conf: Conf) -> None:
         self._source = getter(conf.source)

@@ -49,11 +49,17 @@ class Redirect(Plugin):
 
     class Conf(PluginConf):
         ret_code: Annotated[int, Field(ge=200, le=599)] = 302
+        """Status, with ``uri`` and ``regex_uri``."""
         uri: Annotated[str, Field(min_length=2)] | None = None
+        """Where to, a template. One of this, ``regex_uri`` and ``http_to_https`` is required."""
         regex_uri: Annotated[list[str], AfterValidator(_pairs)] | None = None
+        """Pattern and replacement, or several pairs."""
         http_to_https: bool | None = None
+        """Redirect http to https: 301 for GET and HEAD, 308 for others."""
         encode_uri: bool = False
+        """Encode what is not allowed in a Location."""
         append_query_string: bool = False
+        """Keep the query."""
         redirect_host: Annotated[str, Field(min_length=1)] | None = None
         """Host, and port, of http_to_https; the request's host when it is not given."""
         trusted_proxies: Annotated[list[str], Field(default_factory=list)]

@@ -26,11 +26,15 @@ class RefererRestriction(Plugin):
 
     class Conf(PluginConf):
         bypass_missing: bool = False
+        """Let requests without a usable Referer pass."""
         whitelist: Hosts | None = None
+        """Hosts that may refer. Exactly one of the lists is required."""
         blacklist: Hosts | None = None
+        """Hosts that may not."""
         message: Annotated[str, Field(min_length=1, max_length=1024)] = (
             "Your referer host is not allowed"
         )
+        """Text of a refusal."""
 
         @model_validator(mode="after")
         def _one_list(self) -> Self:

@@ -26,9 +26,11 @@ class RangeID(PluginConf):
     """The form of ``range_id`` ids."""
 
     length: Annotated[int, Field(ge=6)] = 16
+    """Characters."""
     char_set: Annotated[str, Field(min_length=6)] = (
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIGKLMNOPQRSTUVWXYZ0123456789"
     )
+    """Characters to choose from."""
 
 
 class RequestID(Plugin):
@@ -43,9 +45,13 @@ class RequestID(Plugin):
 
     class Conf(PluginConf):
         header_name: Annotated[str, Field(min_length=1, pattern="^[!-9;-~]+$")] = "X-Request-Id"
+        """Header with the id, of requests and responses."""
         include_in_response: bool = True
+        """Tell the client."""
         algorithm: Literal["uuid", "nanoid", "range_id", "ksuid", "uuidv7"] = "uuid"
+        """How an id is made."""
         range_id: RangeID = RangeID()
+        """The form of ``range_id`` ids."""
 
     def __init__(self, conf: Conf) -> None:
         self._header = conf.header_name.lower().encode("ascii")

@@ -66,10 +66,15 @@ class RequestValidation(Plugin):
 
     class Conf(PluginConf):
         header_schema: dict[str, Any] | None = None
+        """JSON Schema of the headers. This or ``body_schema`` is required."""
         body_schema: dict[str, Any] | None = None
+        """JSON Schema of the body."""
         max_req_body_size: Annotated[int, Field(ge=1)] = 67108864
+        """Bytes; larger bodies are refused."""
         rejected_code: Annotated[int, Field(ge=200, le=599)] = 400
+        """Status of a refusal."""
         rejected_msg: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+        """Text of a refusal; unset: the reason."""
 
         @model_validator(mode="after")
         def _some_schema(self) -> Self:

@@ -32,16 +32,22 @@ class HeaderEdits(PluginConf):
     add: list[Annotated[str, Field(pattern="^[^:]+:[^:]*[^/]$")]] | None = None
     """Lines to add, as "Name: value"."""
     set: Annotated[dict[str, HeaderValue], Field(min_length=1)] | None = None
+    """Headers to set."""
     remove: list[Annotated[str, Field(pattern="^[^:]+$")]] | None = None
+    """Headers to remove."""
 
 
 class Filter(PluginConf):
     """One substitution in the body."""
 
     regex: Annotated[str, Field(min_length=1)]
+    """Pattern to search."""
     scope: Literal["once", "global"] = "once"
+    """Replace the first match, or all."""
     replace: str
+    """What to put in its place; ``$1`` is a group."""
     options: str = "jo"
+    """Of ngx.re: ``i`` ignores case, ``j`` and ``o`` change nothing."""
 
 
 class ResponseRewrite(Plugin):
@@ -59,12 +65,17 @@ class ResponseRewrite(Plugin):
 
     class Conf(PluginConf):
         status_code: Annotated[int, Field(ge=200, le=598)] | None = None
+        """Status to send."""
         headers: Annotated[dict[str, Any], Field(min_length=1)] | None = None
         """Edits (add, set, remove), or a flat object of headers to set."""
         body: str | None = None
+        """Body to send in place of the target's."""
         body_base64: bool = False
+        """``body`` is base64."""
         vars: list[Any] | None = None
+        """Expression that must hold; it may ask for ``status``."""
         filters: Annotated[list[Filter], Field(min_length=1)] | None = None
+        """Substitutions in the body; not beside ``body``."""
         max_resp_body_size: Annotated[int, Field(ge=1)] = 67_108_864
         """Bytes."""
 

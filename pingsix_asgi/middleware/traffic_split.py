@@ -24,6 +24,7 @@ class Condition(PluginConf):
     """One alternative of a rule's ``match``."""
 
     vars: list[Any] | None = None
+    """Expression that must hold."""
 
 
 def _judged(document: Any, judge: ValidatorFunctionWrapHandler) -> Any:
@@ -42,19 +43,24 @@ class WeightedUpstream(PluginConf):
     """A share: an upstream by id or inline; with neither, the route's own target."""
 
     upstream_id: ID | None = None
+    """An upstream by its id."""
     upstream: Inline | None = None
+    """An inline upstream."""
     weight: Annotated[int, Field(ge=0)] = 1
+    """Its share, among the weights of the rule."""
 
 
 class Rule(PluginConf):
     """Shares of the requests that match."""
 
     match: list[Condition] | None = None
+    """Alternatives, of which one must hold; unset: always."""
     vars: list[Any] | None = None
     """PingSIX's way to write a match with one alternative."""
     weighted_upstreams: Annotated[list[WeightedUpstream], Field(min_length=1, max_length=20)] = (
         Field(default=[WeightedUpstream()])
     )
+    """Where requests of the rule go."""
 
     def alternatives(self) -> list[tuple[str, list[Any]]]:
         """Return the expressions of which one must hold, with their places; none: always."""
@@ -77,6 +83,7 @@ class TrafficSplit(Plugin):
 
     class Conf(PluginConf):
         rules: list[Rule] | None = None
+        """Tried in order; the first that matches decides."""
 
     def __init__(self, conf: Conf) -> None:
         self._rules = conf.rules or []

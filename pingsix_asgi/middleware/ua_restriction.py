@@ -28,9 +28,13 @@ class UaRestriction(Plugin):
 
     class Conf(PluginConf):
         bypass_missing: bool = False
+        """Let requests without User-Agent pass."""
         allowlist: Patterns | None = None
+        """Patterns of which one must match. Exactly one of the lists is required."""
         denylist: Patterns | None = None
+        """Patterns of which none may match."""
         message: Annotated[str, Field(min_length=1, max_length=1024)] = "Not allowed"
+        """Text of a refusal."""
 
         @model_validator(mode="after")
         def _one_list(self) -> Self:

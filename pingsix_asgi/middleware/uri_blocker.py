@@ -28,9 +28,13 @@ class UriBlocker(Plugin):
         block_rules: Annotated[
             Unique[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1)
         ]
+        """Patterns of URIs to refuse."""
         rejected_code: Annotated[int, Field(ge=200)] = 403
+        """Status of a refusal."""
         rejected_msg: Annotated[str, Field(min_length=1)] | None = None
+        """Text of a refusal, in ``{"error_msg": …}``; unset: the error page."""
         case_insensitive: bool = False
+        """Ignore case."""
 
     def __init__(self, conf: Conf) -> None:
         for index, rule in enumerate(conf.block_rules):

@@ -43,7 +43,9 @@ class Rule(PluginConf):
     """A case and what to do in it; without ``case`` it always applies."""
 
     case: Annotated[list[Any], Field(min_length=1)] | None = None
+    """Expression that must hold; unset: always."""
     actions: Annotated[list[Action], Field(min_length=1)]
+    """``[name, options]``, of which the first is run."""
 
 
 class Return(PluginConf):
@@ -66,6 +68,7 @@ class Workflow(Plugin):
 
     class Conf(PluginConf):
         rules: list[Rule]
+        """Tried in order; the first that applies acts."""
 
     def __init__(self, conf: Conf) -> None:
         self._confs = conf.rules

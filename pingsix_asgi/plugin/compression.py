@@ -46,11 +46,13 @@ class CompressionConf(PluginConf):
     """Which responses are compressed."""
 
     types: Types = Field(default=["text/html"])
+    """Media types to compress, or ``*`` for all."""
     min_length: Annotated[int, Field(ge=1)] = 20
     """Bytes; a response without Content-Length is always long enough."""
     http_version: Annotated[float, AfterValidator(_version)] = 1.1
     """The lowest HTTP version of a request whose response is compressed."""
     vary: bool = False
+    """Send ``Vary: Accept-Encoding``."""
     decompression: bool = False
     """Decode what the target compressed for a client that does not accept it. The response is
     aborted when its body is broken, or grows to more than 100 times its size (4 MiB are free).

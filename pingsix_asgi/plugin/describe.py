@@ -76,12 +76,17 @@ def _options(schema: dict[str, Any], defs: dict[str, Any], prefix: str) -> Itera
             " or ".join(dict.fromkeys(_type(variant, defs) for variant in variants)),
             "required" if name in required else default,
             ", ".join(dict.fromkeys(limit for variant in variants for limit in _limits(variant))),
-            " ".join(field.get("description", "").split()),
+            " ".join((field.get("description") or _of_class(field, defs)).split()),
         )
         for variant in variants:
             inner = _resolved(variant.get("items", {}), defs)
             mark = "[]." if variant.get("type") == "array" else "."
             yield from _options(inner if mark == "[]." else variant, defs, prefix + name + mark)
+
+
+def _of_class(field: dict[str, Any], defs: dict[str, Any]) -> str:
+    """Return what the class of a field says of itself: pydantic tells the same text once."""
+    return str(_resolved(field, defs).get("description", "")) if "$ref" in field else ""
 
 
 def _variants(field: dict[str, Any]) -> list[dict[str, Any]]:
@@ -105,10 +110,12 @@ def _type(schema: dict[str, Any], defs: dict[str, Any]) -> str:
 
 
 def _limits(schema: dict[str, Any]) -> Iterator[str]:
+    is_list = schema.get("type") == "array"
     for key, text in _LIMITS.items():
         if key in schema:
-            yield text.format(schema[key])
-    if schema.get("type") == "array":
+            limit = text.format(schema[key])
+            yield limit.replace("characters", "items") if is_list else limit  # of a validator
+    if is_list:
         yield from (f"each {limit}" for limit in _limits(schema.get("items", {})))
 
 

@@ -39,21 +39,31 @@ class Sentinel(PluginConf):
     """Address of one Redis Sentinel."""
 
     host: Annotated[str, Field(min_length=2)]
+    """Its name or address."""
     port: Annotated[int, Field(ge=1, le=65535)]
+    """Its port."""
 
 
 class RedisConf(PluginConf):
     """Where Redis is. Which fields count depends on ``policy``."""
 
     policy: Literal["local", "redis", "redis-cluster", "redis-sentinel"] = "local"
+    """Where numbers are kept: in memory for this machine, or in Redis for all."""
 
     redis_host: Annotated[str, Field(min_length=2)] | None = None
+    """Needed for ``redis``."""
     redis_port: Annotated[int, Field(ge=1, le=65535)] = 6379
+    """For ``redis``."""
     redis_username: Annotated[str, Field(min_length=1)] | None = None
+    """User to log in as."""
     redis_password: str | None = None
+    """Password of the servers."""
     redis_database: Annotated[int, Field(ge=0)] = 0
+    """For ``redis`` and ``redis-sentinel``."""
     redis_ssl: bool = False
+    """Speak TLS, with ``redis``."""
     redis_ssl_verify: bool = False
+    """Check the certificate."""
     redis_timeout: Annotated[int, Field(ge=1)] = 1000
     """Milliseconds to connect, and to wait for an answer."""
     redis_keepalive_timeout: Annotated[int, Field(ge=1)] | None = None
@@ -65,19 +75,29 @@ class RedisConf(PluginConf):
     redis_cluster_nodes: (
         Annotated[list[Annotated[str, Field(min_length=2)]], Field(min_length=1)] | None
     ) = None
+    """Needed for ``redis-cluster``: some of its nodes, as host:port."""
     redis_cluster_name: str | None = None
     """Needed for a cluster, as in APISIX, where it tells clusters apart. No effect here: the nodes
     do that."""
     redis_cluster_ssl: bool = False
+    """Speak TLS, with ``redis-cluster``."""
     redis_cluster_ssl_verify: bool = False
+    """Check the certificates."""
 
     redis_sentinels: Annotated[list[Sentinel], Field(min_length=1)] | None = None
+    """Needed for ``redis-sentinel``."""
     redis_master_name: Annotated[str, Field(min_length=1)] | None = None
+    """Needed for ``redis-sentinel``: what the sentinels call the master."""
     redis_role: Literal["master", "slave"] = "master"
+    """Which server to ask, with ``redis-sentinel``."""
     redis_connect_timeout: Annotated[int, Field(ge=1)] = 1000
+    """Milliseconds, with ``redis-sentinel``."""
     redis_read_timeout: Annotated[int, Field(ge=1)] = 1000
+    """Milliseconds, with ``redis-sentinel``."""
     sentinel_username: str | None = None
+    """User to log in to the sentinels as."""
     sentinel_password: str | None = None
+    """Password of the sentinels."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -141,7 +161,9 @@ class LimitConf(RedisConf):
     """What every limit-* plugin says about refusing and about failing."""
 
     rejected_code: Annotated[int, Field(ge=200, le=599)] = 503
+    """Status of a refusal."""
     rejected_msg: Annotated[str, Field(min_length=1)] | None = None
+    """Text of a refusal, in ``{"error_msg": …}``; unset: the error page."""
     allow_degradation: bool = False
     """Let requests pass when the numbers cannot be had."""
 
