@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 import yaml
 
+from pingsix_asgi.app import PingSIX
 from pingsix_asgi.cli import main
 from pingsix_asgi.plugin.describe import options
 from pingsix_asgi.plugin.registry import Registry
-from pingsix_asgi.testing import Client
+from pingsix_asgi.testing import Client, EchoApp
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -150,6 +151,29 @@ async def test_plugins_alone_and_middlewares_as_plugins_as_in_the_docs() -> None
     assert (await gateway.get("/hello", headers)).status == 429
     assert (await gateway.get("/hello", {"host": "other.example"})).status == 400
     await namespace["app"].shutdown()
+
+
+async def test_what_the_page_of_hmac_auth_signs_is_accepted() -> None:
+    namespace: dict[str, Any] = {}
+    for block in blocks("python"):
+        if block.page.name == "hmac-auth.md":
+            exec(compile(block.text, str(block), "exec"), namespace)
+    conf = {"signed_headers": ["date", "digest"], "validate_request_body": True}
+    credential = {"key_id": "jack-key", "secret_key": "jack-secret"}
+    config = {
+        "routes": [{"id": "1", "uri": "/*", "plugins": {"hmac-auth": conf}}],
+        "consumers": [{"username": "jack", "plugins": {"hmac-auth": credential}}],
+    }
+    app = PingSIX(EchoApp(), config=config)
+    headers = namespace["signed"]("POST", "/a?b=c", "jack-key", "jack-secret", b"body")
+    for target, body, status in (
+        ("/a?b=c", b"body", 200),
+        ("/a", b"body", 401),
+        ("/a?b=c", b"", 401),
+    ):
+        answer = await Client(app).request("POST", target, headers=headers, body=body)
+        assert answer.status == status, (target, body)
+    await app.shutdown()
 
 
 def test_the_list_of_plugins_is_complete() -> None:
