@@ -71,7 +71,7 @@ class Documents:
                 self._seen.pop(event.key, None)
             else:
                 document = _read(event.item)
-                is_changed |= id not in documents or not _is_same(documents[id], document)
+                is_changed |= id not in documents or not is_same(documents[id], document)
                 documents[id] = document
                 self._seen[event.key] = _version(event.item)
         if is_changed:
@@ -97,7 +97,7 @@ def _read(item: Item) -> JSON:
         return item.value.decode("utf-8", "replace")
 
 
-def _is_same(one: JSON, other: JSON) -> bool:
+def is_same(one: JSON, other: JSON) -> bool:
     """Tell whether two documents are the same JSON; to Python 1, 1.0 and true are equal."""
     return one == other and repr(one) == repr(other)
 

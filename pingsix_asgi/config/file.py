@@ -12,12 +12,17 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from ..clock import SystemClock
 from ..errors import ConfigError, InvalidConfig, SchemaError, SourceError
 from ..model.resources import Resources
+from ..types import JSON
+from .collector import Collector
 from .document import Document, read_document
+from .documents import is_same
 from .source import Publish
 from .yaml_text import read_text
 
@@ -64,6 +69,9 @@ class FileSource:
         self._poll_s = poll_s
         self._stamp: Stamp = None
         self._document: Document | None = None
+        self._fresh = 0
+        """How many documents of the last reading are new or other ones than before it."""
+        self._collector = Collector(SystemClock())
         self.revision = 0
         """How often the file was read with success."""
 
@@ -88,7 +96,8 @@ class FileSource:
     async def run(self, publish: Publish) -> None:
         """Publish the file, then every change of it that has no fault, until cancelled."""
         resources, revision = await self.load()
-        _report(self.path, await publish(resources, revision, partial=False))
+        with self._collector.resting(self._fresh):
+            _report(self.path, await publish(resources, revision, partial=False))
         seen = self._stamp
         while True:
             await asyncio.sleep(self._poll_s)
@@ -133,7 +142,8 @@ class FileSource:
         if document is None or before is None or document is before:
             return
         self._tell_settings(before)
-        errors = await publish(document.resources, self.revision, partial=False)
+        with self._collector.resting(self._fresh):
+            errors = await publish(document.resources, self.revision, partial=False)
         if errors:
             _report(self.path, errors)
         else:
@@ -142,11 +152,33 @@ class FileSource:
     def _read(self, *, is_reload: bool = False) -> None:
         # the stamp first: a write while we read is seen as one more change
         self._stamp = _stamp(self.path)
-        found = read_file(self.path, self._environ, may_be_empty=not is_reload)
-        if is_reload and _stamp(self.path) != self._stamp:
-            return
-        self._document = found
+        with self._collector.resting(1):
+            found = read_file(self.path, self._environ, may_be_empty=not is_reload)
+            if is_reload and _stamp(self.path) != self._stamp:
+                return
+            before = self._document.resources if self._document is not None else {}
+            resources, self._fresh = _keep_unchanged(before, found.resources)
+            self._document = replace(found, resources=resources)
         self.revision += 1
+
+
+def _keep_unchanged(before: Resources, found: Resources) -> tuple[Resources, int]:
+    """Let documents that did not change be the same objects as before, and count the others.
+
+    The build knows them by that, and neither compares nor compiles them on the event loop.
+    """
+    kept: dict[str, dict[str, JSON]] = {}
+    fresh = 0
+    for kind, documents in found.items():
+        known = before.get(kind, {})
+        filed = kept[kind] = {}
+        for id, document in documents.items():
+            if id in known and is_same(known[id], document):
+                filed[id] = known[id]
+            else:
+                filed[id] = document
+                fresh += 1
+    return kept, fresh
 
 
 def _stamp(path: Path) -> Stamp:

@@ -44,7 +44,9 @@ def read_text(text: str, environ: Mapping[str, str]) -> JSON:
     loader.environ = environ
     loader.unset = []
     try:
-        document: JSON = loader.get_single_data()
+        node = loader.get_single_node()
+        document: JSON = None if node is None else loader.construct_document(node)
+        _let_go(node)
         if loader.unset:
             # a document with holes would be judged wrongly
             raise SchemaError(f"{_unset(*dict.fromkeys(loader.unset))} (nothing else was checked)")
@@ -53,6 +55,14 @@ def read_text(text: str, environ: Mapping[str, str]) -> JSON:
         raise SourceError(f"not valid YAML: {_on_one_line(error)}") from None
     finally:
         loader.dispose()
+
+
+def _let_go(node: yaml.Node | None) -> None:
+    """Free a large tree in pieces: in one it would hold up the event loop beside this thread."""
+    for pair in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(pair[1], yaml.CollectionNode):
+            while pair[1].value:
+                pair[1].value.pop()
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:
