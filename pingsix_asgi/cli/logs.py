@@ -15,7 +15,7 @@ from ..model.setting_sections import Log
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
-_LEVELS: Final = {
+LEVELS: Final = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -42,14 +42,14 @@ def set_up(level: str | None = None, style: LogFormat = "text") -> None:
     "info". Raises ConfigError for an unknown level.
     """
     wanted = (level or os.environ.get("PINGSIX_LOG_LEVEL") or _from_rust() or "info").lower()
-    if wanted not in _LEVELS:
-        raise ConfigError(f'unknown log level "{wanted}", expected one of {", ".join(_LEVELS)}')
+    if wanted not in LEVELS:
+        raise ConfigError(f'unknown log level "{wanted}", expected one of {", ".join(LEVELS)}')
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONLines() if style == "json" else TextLines())
-    logging.basicConfig(level=_LEVELS[wanted], handlers=[handler], force=True)
-    if _LEVELS[wanted] > logging.DEBUG:
+    logging.basicConfig(level=LEVELS[wanted], handlers=[handler], force=True)
+    if LEVELS[wanted] > logging.DEBUG:
         for name in _CHATTY:
-            logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[wanted]))
+            logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[wanted]))
     logging.captureWarnings(True)
 
 
@@ -102,7 +102,7 @@ def _file_handler(log: Log, is_only_writer: bool) -> logging.Handler:
 def _from_rust() -> str | None:
     """Return the global level of a RUST_LOG directive list such as "warn,pingsix=debug"."""
     for directive in os.environ.get("RUST_LOG", "").split(","):
-        if directive.strip().lower() in _LEVELS:
+        if directive.strip().lower() in LEVELS:
             return directive.strip()
     return None
 

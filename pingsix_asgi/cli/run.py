@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("-c", "--config", metavar="FILE", help="configuration file (YAML or JSON)")
     parser.add_argument("--host", help="address of the first listener, over the configuration")
     parser.add_argument("--port", type=_port, help="port of the first listener; 0: a free one")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes to run")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="processes to run")
     parser.add_argument("--server", choices=("uvicorn", "granian"), help="HTTP server to use")
     parser.add_argument(
         "--http",
@@ -39,7 +39,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="auto",
         help="uvicorn's HTTP parser; auto takes zttp where it is installed",
     )
-    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
+    parser.add_argument(
+        "--log-level", type=_level, metavar="LEVEL", help="debug, info, warn or error"
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
@@ -70,14 +72,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text}: expected 0 to 65535")
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of at least 1")
+    return int(text)
+
+
+def _level(text: str) -> str:
+    if text.lower() not in logs.LEVELS:
+        raise argparse.ArgumentTypeError(f"{text}: expected one of {', '.join(logs.LEVELS)}")
+    return text
+
+
 def _options(gateway: PingSIX, arguments: argparse.Namespace) -> ServeOptions:
     settings = gateway.settings
-    options = ServeOptions(
+    return ServeOptions(
         listeners=listeners_of(settings, host=arguments.host, port=arguments.port),
         server=arguments.server or settings.server,
         parser=arguments.http,
@@ -85,9 +99,6 @@ def _options(gateway: PingSIX, arguments: argparse.Namespace) -> ServeOptions:
         drain_delay_s=settings.drain_delay,
         grace_period_s=settings.grace_period_s,
     )
-    if options.workers < 1:
-        raise StartupError(f"--workers {options.workers}: expected at least 1")
-    return options
 
 
 def _serve(

@@ -185,6 +185,25 @@ def test_a_port_that_is_none_is_one_line(files: Files, port: str) -> None:
         assert "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--workers", "0", "a number of at least 1"),
+        ("--workers", "-1", "a number of at least 1"),
+        ("--workers", "many", "a number of at least 1"),
+        ("--log-level", "nope", "one of trace, debug, info, warn, warning, error, critical, off"),
+    ],
+)
+def test_an_option_that_is_wrong_is_one_line(
+    files: Files, option: str, value: str, expected: str
+) -> None:
+    with files.run(option, value) as process:
+        assert process.wait() == 2
+        last = process.stderr.splitlines()[-1]
+        error = f"argument {option}: {value}: expected {expected}"
+        assert last == f"pingsix-asgi run: error: {error}"
+
+
 def test_a_bad_configuration_names_every_error(files: Files) -> None:
     files.write(
         routes=[{"id": "1", "uri": "/a", "upstream_id": "nope"}, {"id": "2"}],
