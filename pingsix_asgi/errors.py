@@ -24,12 +24,18 @@ class SchemaError(ConfigError):
     """A resource or plugin conf is invalid.
 
     ``kind`` and ``id`` name the resource, ``path`` the field inside it (dotted, "" for the whole).
+    ``message`` is the text clients of APISIX know; ``hint`` says it plainly, where that helps, and
+    is told with all the rest by ``str``.
     """
 
-    def __init__(self, message: str, *, kind: str = "", id: str = "", path: str = "") -> None:
+    def __init__(
+        self, message: str, *, kind: str = "", id: str = "", path: str = "", hint: str = ""
+    ) -> None:
         where = f"{kind}/{id}" if id else kind
-        super().__init__(": ".join(part for part in (where, path, message) if part))
+        text = f"{message} ({hint})" if hint else message
+        super().__init__(": ".join(part for part in (where, path, text) if part))
         self.kind, self.id, self.path, self.message = kind, id, path, message
+        self.hint = hint
 
     @property
     def errors(self) -> Sequence[SchemaError]:

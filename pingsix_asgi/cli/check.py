@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterator
 
 from ..app import PingSIX
 from ..config.document import InvalidDocument
 from ..config.open import Opened, open_config
 from ..config.source import FixedSource
-from ..errors import InvalidConfig
+from ..errors import InvalidConfig, SchemaError
+from ..model.resources import check_references
 from ..serving.own_certificates import judge_files
 from ..settings import Settings
+from ..snapshot.check import check_document
 from . import logs
 
 
@@ -48,8 +51,15 @@ def opened_or_all_errors(config: str | None) -> Opened:
     except InvalidDocument as error:
         source = FixedSource(error.resources)
         gateway = PingSIX(config=Opened(Settings.model_construct(), source, "check"))
-        found = [*error.errors, *asyncio.run(gateway.check())]
+        found = [*error.errors, *asyncio.run(gateway.check()), *_in_unfiled(error, gateway)]
         raise InvalidConfig(list({str(one): one for one in found}.values())) from None
+
+
+def _in_unfiled(error: InvalidDocument, gateway: PingSIX) -> Iterator[SchemaError]:
+    for one in error.unfiled:
+        subject = one.kind, one.id, one.document
+        yield from map(one.told, check_document(*subject, gateway.registry))
+        yield from map(one.told, check_references(error.resources, *subject, in_plugins=True))
 
 
 def raise_all(gateway: PingSIX) -> None:

@@ -11,9 +11,13 @@ from ..model.resources import KINDS, Resources, parse_document
 from ..settings import Settings, load_settings
 from ..types import JSON
 
+_FORM = "a configuration is a mapping of sections such as pingsix and routes"
 _SECTIONS = ("pingora", "pingsix")
 _ID_FIELDS = {"consumers": "username"}
 _CREDENTIALS = "/credentials/"
+_TELLING_IDS = ("plugin_metadata", "secrets")
+"""Kinds whose id says what the rest means, so that without it nothing can be judged."""
+_UNNAMED = "unnamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,32 @@ class Document:
     resources: Resources
 
 
+@dataclass(frozen=True, slots=True)
+class Unfiled:
+    """A resource that has no id, or that of another: it is named by its place in its section."""
+
+    section: str
+    index: int
+    kind: str
+    id: str
+    """Its own, or one put in place of what is missing."""
+    document: JSON
+
+    def told(self, error: SchemaError) -> SchemaError:
+        """Return an error of the resource, with its place."""
+        path = f"{self.index}.{error.path}" if error.path else str(self.index)
+        return SchemaError(error.message, kind=self.section, path=path, hint=error.hint)
+
+
 class InvalidDocument(InvalidConfig):
     """A document with faults of form or settings; ``resources`` are those that could be filed."""
 
-    def __init__(self, errors: Sequence[SchemaError], resources: Resources) -> None:
+    def __init__(
+        self, errors: Sequence[SchemaError], resources: Resources, unfiled: Sequence[Unfiled]
+    ) -> None:
         super().__init__(errors)
         self.resources = resources
+        self.unfiled = unfiled
 
 
 def read_document(document: JSON) -> Document:
@@ -43,13 +67,13 @@ def read_document(document: JSON) -> Document:
         document = {}
     if not isinstance(document, dict):
         text = f"wrong type: expected object, got {json_type(document)}"
-        raise InvalidConfig([SchemaError(text, kind="configuration")])
+        raise InvalidConfig([SchemaError(text, kind="configuration", hint=_FORM)])
     errors = [
         SchemaError(_unknown(str(key)), kind="configuration", path=str(key))
         for key in document
         if key not in _SECTIONS and key not in KINDS
     ]
-    resources: dict[str, dict[str, JSON]] = {}
+    filed = _Filed(errors)
     for kind in KINDS:
         items = document.get(kind)
         if items is None:
@@ -59,22 +83,27 @@ def read_document(document: JSON) -> Document:
             errors.append(SchemaError(text, kind=kind))
             continue
         for index, item in enumerate(items):
-            _file(kind, index, item, resources, errors)
+            filed.add(kind, index, item)
     try:
         settings = load_settings(document.get("pingsix"), document.get("pingora"))
     except InvalidConfig as error:
         errors = [*error.errors, *errors]
     if errors:
-        raise InvalidDocument([*errors, *_field_errors(resources)], resources)
-    return Document(settings, resources)
+        found = [*errors, *_field_errors(filed)]
+        raise InvalidDocument(found, filed.resources, filed.unfiled)
+    return Document(settings, filed.resources)
 
 
-def _field_errors(resources: Resources) -> Iterator[SchemaError]:
-    for kind, items in resources.items():
+def _field_errors(filed: _Filed) -> Iterator[SchemaError]:
+    for kind, items in filed.resources.items():
         for id, item in items.items():
             found = parse_document(kind, id, item)
             if isinstance(found, list):
                 yield from found
+    for one in filed.unfiled:
+        found = parse_document(one.kind, one.id, one.document)
+        if isinstance(found, list):
+            yield from map(one.told, found)
 
 
 def _unknown(key: str) -> str:
@@ -83,29 +112,38 @@ def _unknown(key: str) -> str:
     return f"additional properties forbidden, found {key}"
 
 
-def _file(
-    kind: str,
-    index: int,
-    item: JSON,
-    resources: dict[str, dict[str, JSON]],
-    errors: list[SchemaError],
-) -> None:
-    """Put one item under its id."""
-    if not isinstance(item, dict):
-        text = f"wrong type: expected object, got {json_type(item)}"
-        errors.append(SchemaError(text, kind=kind, path=str(index)))
-        return
-    field = _ID_FIELDS.get(kind, "id") if "id" not in item or kind != "consumers" else "id"
-    id = item.get(field)
-    if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
-        text = f'id_required: property "{field}" is required'
-        errors.append(SchemaError(text, kind=kind, path=str(index)))
-        return
-    id = str(id)
-    if kind == "consumers" and _CREDENTIALS in id:
-        kind, id = "credentials", id.replace(_CREDENTIALS, "/", 1)
-    filed = resources.setdefault(kind, {})
-    if id in filed:
-        errors.append(SchemaError(f"Duplicate {kind} ID found: {id}", kind=kind, id=id))
-        return
-    filed[id] = {**item, "id": id} if isinstance(item.get("id"), int) else item
+class _Filed:
+    """Resources under their ids, those that have none of their own, and errors."""
+
+    def __init__(self, errors: list[SchemaError]) -> None:
+        self.resources: dict[str, dict[str, JSON]] = {}
+        self.unfiled: list[Unfiled] = []
+        self._errors = errors
+
+    def add(self, section: str, index: int, item: JSON) -> None:
+        """Put one item under its id."""
+        if not isinstance(item, dict):
+            text = f"wrong type: expected object, got {json_type(item)}"
+            self._errors.append(SchemaError(text, kind=section, path=str(index)))
+            return
+        field = _ID_FIELDS.get(section, "id") if "id" not in item else "id"
+        id = item.get(field)
+        if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
+            text = f'id_required: property "{field}" is required'
+            self._errors.append(SchemaError(text, kind=section, path=str(index)))
+            if section not in _TELLING_IDS:
+                named = {**item, field: _UNNAMED}
+                self.unfiled.append(Unfiled(section, index, section, _UNNAMED, named))
+            return
+        if isinstance(item.get("id"), int):
+            item = {**item, "id": str(id)}
+        kind, id = section, str(id)
+        if kind == "consumers" and _CREDENTIALS in id:
+            kind, id = "credentials", id.replace(_CREDENTIALS, "/", 1)
+        filed = self.resources.setdefault(kind, {})
+        if id in filed:
+            text = f"Duplicate {kind} ID found: {id}"
+            self._errors.append(SchemaError(text, kind=kind, id=id))
+            self.unfiled.append(Unfiled(section, index, kind, id, item))
+            return
+        filed[id] = item

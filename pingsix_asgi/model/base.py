@@ -6,6 +6,7 @@ they name the whole chain of fields, ``property "upstream" validation failed: pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -45,23 +46,32 @@ class Model(BaseModel):
     )
 
 
-class Plain(ValueError):
+class Located(ValueError):
+    """A problem of one field that only a look at several finds.
+
+    Its text is told of the whole, as APISIX's validator does, its path names the field at
+    ``where`` below it. ``hint`` is the problem in plain words.
+    """
+
+    def __init__(self, text: str, *where: int | str, hint: str = "") -> None:
+        super().__init__(text)
+        self.where = where
+        self.hint = hint
+
+
+class Plain(Located):
     """A problem whose text is told without the names of the fields it is in.
 
     APISIX's validator knows nothing of these: they are found by code of their own.
     """
 
 
-class Located(ValueError):
-    """A problem of one field that only a look at several finds.
+class Several(ValueError):
+    """Problems that one look finds, each told on its own."""
 
-    Its text is told of the whole, as APISIX's validator does, its path names the field at
-    ``where`` below it.
-    """
-
-    def __init__(self, text: str, *where: int | str) -> None:
-        super().__init__(text)
-        self.where = where
+    def __init__(self, errors: Sequence[Located]) -> None:
+        super().__init__(str(errors[0]))
+        self.errors = errors
 
 
 def parse(model: type[M], document: JSON, *, kind: str = "", id: str = "", at: str = "") -> M:
@@ -83,8 +93,14 @@ def problems(
         if listed is not document:
             return problems(model, listed, kind=kind, id=id, at=at)
         return [
-            SchemaError(text, kind=kind, id=id, path=".".join(part for part in (at, path) if part))
-            for path, text in explain(error, document)
+            SchemaError(
+                text,
+                kind=kind,
+                id=id,
+                path=".".join(part for part in (at, path) if part),
+                hint=hint,
+            )
+            for path, (text, hint) in _explain_all(error, document).items()
         ]
 
 
@@ -114,14 +130,20 @@ def explain(error: ValidationError, document: JSON = None) -> list[tuple[str, st
     With the ``document``, the marks pydantic puts in a path for the branches of a union are
     dropped, and only the first problem of a field is told.
     """
-    found: dict[str, str] = {}
+    return [(path, text) for path, (text, _) in _explain_all(error, document).items()]
+
+
+def _explain_all(error: ValidationError, document: JSON) -> dict[str, tuple[str, str]]:
+    """Return text and hint by path."""
+    found: dict[str, tuple[str, str]] = {}
     for item in error.errors(include_url=False):
         where = _location(item, document)
         cause = item.get("ctx", {}).get("error")
-        below = cause.where if isinstance(cause, Located) else ()
-        path = ".".join(str(part) for part in (*where, *below))
-        found.setdefault(path, _explain_one(item, where))
-    return list(found.items())
+        for one in cause.errors if isinstance(cause, Several) else (cause,):
+            below, hint = (one.where, one.hint) if isinstance(one, Located) else ((), "")
+            path = ".".join(str(part) for part in (*where, *below))
+            found.setdefault(path, (_explain_one(item, where, one), hint))
+    return found
 
 
 def _location(item: ErrorDetails, document: JSON) -> tuple[int | str, ...]:
@@ -143,15 +165,16 @@ def _location(item: ErrorDetails, document: JSON) -> tuple[int | str, ...]:
     return tuple(kept)
 
 
-def _explain_one(item: ErrorDetails, where: tuple[int | str, ...]) -> str:
+def _explain_one(item: ErrorDetails, where: tuple[int | str, ...], cause: object) -> str:
     kind, name = item["type"], where[-1] if where else ""
-    error = item.get("ctx", {}).get("error")
-    if isinstance(error, Plain):
-        return str(error)
+    if isinstance(cause, Plain):
+        return str(cause)
     if kind == "missing":
         return _chain(where[:-1]) + f'property "{name}" is required'
     if kind == "extra_forbidden":
         return _chain(where[:-1]) + f"additional properties forbidden, found {name}"
+    if kind == "value_error":
+        return f"{_chain(where)}{cause}"
     return _chain(where) + _reason(kind, item.get("ctx", {}), item)
 
 
@@ -169,7 +192,7 @@ def _link(parent: list[int | str], part: int | str) -> str:
     return f'property "{part}" validation failed: '
 
 
-def _reason(kind: str, ctx: dict[str, Any], item: ErrorDetails) -> str:  # noqa: C901 - one flat table
+def _reason(kind: str, ctx: dict[str, Any], item: ErrorDetails) -> str:
     value = item["input"]
     match kind:
         case "greater_than":
@@ -192,8 +215,6 @@ def _reason(kind: str, ctx: dict[str, Any], item: ErrorDetails) -> str:  # noqa:
             return f"expect {_many(value)} to have at most {ctx['max_length']} {_items(value)}"
         case "literal_error" | "enum":
             return "matches none of the enum values"
-        case "value_error":
-            return str(ctx["error"])
     if kind.endswith("_type"):
         expected = kind.removesuffix("_type")
         return f"wrong type: expected {_JSON_TYPES.get(expected, expected)}, got {json_type(value)}"

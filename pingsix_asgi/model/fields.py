@@ -10,13 +10,14 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from ..types import JSON
-from .base import Model
+from .base import Located, Model
 
 T = TypeVar("T")
 
 ID_PATTERN = r"^[a-zA-Z0-9-_.]+$"
 HOST_PATTERN = r"^\*$|^\*?[0-9a-zA-Z-._\[\]:]+$"
 _MAX_ID_CHARS = 64
+_ID_HINT = 'expected 1 to 64 letters, digits, "-", "_" and ".", or a positive integer'
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
 
 Many: TypeAlias = Annotated[tuple[T, ...], Field(strict=False)]
@@ -28,13 +29,13 @@ def _id_text(value: JSON) -> JSON:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if value < 1:
-        raise ValueError("object matches none of the required")
+        raise Located("object matches none of the required", hint=_ID_HINT)
     return str(value)
 
 
 def _checked_id(value: str) -> str:
     if not 1 <= len(value) <= _MAX_ID_CHARS or re.fullmatch(ID_PATTERN, value) is None:
-        raise ValueError("object matches none of the required")
+        raise Located("object matches none of the required", hint=_ID_HINT)
     return value
 
 
@@ -83,7 +84,8 @@ def _address(value: str) -> str:
     try:
         ipaddress.ip_network(value, strict=False)
     except ValueError:
-        raise ValueError("object matches none of the required") from None
+        hint = f'"{value}" is neither an IP address nor a CIDR block'
+        raise Located("object matches none of the required", hint=hint) from None
     return value
 
 

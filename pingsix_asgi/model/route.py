@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .base import Located
 from .fields import (
     ID,
     Address,
@@ -18,6 +19,8 @@ from .fields import (
     Unique,
 )
 from .upstream import Upstream
+
+_ONE_PATH = "allOf 1 failed: value should match only one schema"
 
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -71,16 +74,14 @@ class Route(Resource):
     @model_validator(mode="after")
     def _one_form_each(self) -> Self:
         if self.uri is not None and self.uris is not None:
-            raise ValueError(
-                "allOf 1 failed: value should match only one schema, "
-                "but matches both schemas 1 and 2"
-            )
+            text = "but matches both schemas 1 and 2"
+            raise Located(f"{_ONE_PATH}, {text}", "uris", hint="give uri or uris, not both")
         if self.uri is None and self.uris is None:
-            raise ValueError("allOf 1 failed: value should match only one schema, but matches none")
+            raise Located(f"{_ONE_PATH}, but matches none", "uri", hint="uri or uris is needed")
         if self.host is not None and self.hosts is not None:
-            raise ValueError("only one of host or hosts is allowed")
+            raise Located("only one of host or hosts is allowed", "hosts")
         if self.remote_addr is not None and self.remote_addrs is not None:
-            raise ValueError("only one of remote_addr or remote_addrs is allowed")
+            raise Located("only one of remote_addr or remote_addrs is allowed", "remote_addrs")
         return self
 
     @model_validator(mode="after")

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..types import JSON
-from .base import Model, Plain, json_type
+from .base import Located, Model, Plain, Several, json_type
 from .checks import Checks
 from .fields import HOST_PATTERN, ID, Many, Resource, Timeout
 
 LOCAL_HOST = "@app"
 """Host of the node that stands for the wrapped app."""
+_ONE_SCHEMA = "value should match only one schema"
 HASH_VARS_PATTERN = (
     r"^((uri|server_name|server_addr|request_uri|remote_port|remote_addr|query_string|host|hostname"
     r"|mqtt_client_id)|arg_[0-9a-zA-z_-]+)$"
@@ -35,6 +36,17 @@ class Node(Model):
     weight: Annotated[int, Field(ge=0)]
     priority: int = 0
     metadata: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _host_with_port(cls, node: JSON) -> JSON:
+        """Read the host; it may bring the port along when there is no ``port``."""
+        if not isinstance(node, dict) or not isinstance(host := node.get("host"), str):
+            return node
+        if node.get("port") is None and host.count(":") == 1:
+            name, port = split_node(host)
+            return {**node, "host": name, "port": port}
+        return {**node, "host": host.strip("[]")}
 
 
 def split_node(text: str) -> tuple[str, int | None]:
@@ -68,20 +80,24 @@ def split_node(text: str) -> tuple[str, int | None]:
 def _node_list(value: JSON) -> JSON:
     """Turn the map form ``{"host:port": weight}`` into the list form."""
     if isinstance(value, dict):
-        return [_mapped_node(str(text), weight) for text, weight in value.items()]
+        return _mapped_nodes(value)
     if not isinstance(value, list | tuple):
         raise ValueError("object matches none of the required")
-    return [_listed_node(node) for node in value]
+    return value
 
 
-def _listed_node(node: JSON) -> JSON:
-    """Read the host; it may bring the port along when there is no ``port``."""
-    if not isinstance(node, dict) or not isinstance(host := node.get("host"), str):
-        return node
-    if node.get("port") is None and host.count(":") == 1:
-        name, port = split_node(host)
-        return {**node, "host": name, "port": port}
-    return {**node, "host": host.strip("[]")}
+def _mapped_nodes(nodes: dict[str, JSON]) -> JSON:
+    found: list[JSON] = []
+    wrong: list[Located] = []
+    for text, weight in nodes.items():
+        try:
+            found.append(_mapped_node(text, weight))
+        except ValueError as error:
+            told = Plain if isinstance(error, Plain) else Located
+            wrong.append(told(str(error), text))
+    if wrong:
+        raise Several(wrong)
+    return found
 
 
 def _mapped_node(text: str, weight: JSON) -> JSON:
@@ -207,15 +223,18 @@ class Upstream(Resource):
     def _nodes_or_discovery(self) -> Self:
         discovered = self.service_name is not None and self.discovery_type is not None
         if self.nodes is not None and discovered:
-            raise ValueError("value should match only one schema, but matches both schemas 1 and 2")
+            text = f"{_ONE_SCHEMA}, but matches both schemas 1 and 2"
+            raise Located(text, "nodes", hint="give nodes or service_name, not both")
         if self.nodes is None and not discovered:
-            raise ValueError("value should match only one schema, but matches none")
+            hint = "nodes are needed, or service_name with discovery_type"
+            raise Located(f"{_ONE_SCHEMA}, but matches none", "nodes", hint=hint)
         return self
 
     @model_validator(mode="after")
     def _host_to_rewrite(self) -> Self:
         if self.pass_host == "rewrite" and not self.upstream_host:  # noqa: S105 - no password
-            raise Plain("`upstream_host` can't be empty when `pass_host` is `rewrite`")
+            text = "`upstream_host` can't be empty when `pass_host` is `rewrite`"
+            raise Plain(text, "upstream_host")
         return self
 
     @model_validator(mode="after")
@@ -224,14 +243,18 @@ class Upstream(Resource):
         if conf is None:
             return self
         if self.type != "roundrobin":
-            raise Plain("warm_up_conf is only supported by the roundrobin upstream type")
+            text = "warm_up_conf is only supported by the roundrobin upstream type"
+            raise Plain(text, "warm_up_conf")
         if conf.interval > conf.slow_start_time_seconds:
             raise Plain(
-                "warm_up_conf.interval can't be greater than warm_up_conf.slow_start_time_seconds"
+                "warm_up_conf.interval can't be greater than warm_up_conf.slow_start_time_seconds",
+                "warm_up_conf",
+                "interval",
             )
         if len({node.priority for node in self.nodes or ()}) > 1:
             raise Plain(
-                "warm_up_conf doesn't support an upstream with nodes of different priorities"
+                "warm_up_conf doesn't support an upstream with nodes of different priorities",
+                "warm_up_conf",
             )
         return self
 
@@ -239,14 +262,16 @@ class Upstream(Resource):
     def _hash_key(self) -> Self:
         # ketama and fnv are PingSIX's and default to the path; only chash is checked by APISIX
         if self.type == "chash" and self.hash_on != "consumer" and self.key is None:
-            raise Plain("missing key")
+            hint = "chash needs a key: what to hash of a request"
+            raise Plain("missing key", "key", hint=hint)
         pattern = {
             "vars": HASH_VARS_PATTERN,
             "header": HASH_FIELD_PATTERN,
             "cookie": HASH_FIELD_PATTERN,
         }.get(self.hash_on)
         if self.key is not None and pattern and not _matches(pattern, self.key):
-            raise Plain(f'failed to match pattern "{pattern}" with "{self.key}"')
+            hint = f"not to be hashed with hash_on {self.hash_on}"
+            raise Plain(f'failed to match pattern "{pattern}" with "{self.key}"', "key", hint=hint)
         return self
 
 

@@ -29,7 +29,7 @@ from ..upstream.node import Timeouts
 from ..upstream.upstream import Upstream
 from .diff import is_same
 from .host import Gateway, PluginHost
-from .parts import NO_PLUGINS, NO_TESTS, Entry, Part, PluginSet, compile_tests
+from .parts import NO_PLUGINS, NO_TESTS, Entry, Part, PluginSet, compile_tests, judge_tests
 
 logger = logging.getLogger("pingsix_asgi.snapshot")
 
@@ -67,6 +67,8 @@ class Compiler:
                 if isinstance(document, dict):
                     is_consumer = kind in ("consumers", "credentials")
                     judge_confs(self._registry, document.get("plugins"), is_consumer, faults)
+                    if kind == "routes":
+                        judge_tests(document, parsed, faults)
                 return parsed + faults.errors
             part = self._part(f"{kind}/{id}", document, parsed, before, faults)
         except Exception as error:  # one document must never keep all others from being published

@@ -6,10 +6,11 @@ plugins use. While these stay the same, it is taken over from snapshot to snapsh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..context import Context
+from ..errors import SchemaError
 from ..expr.expression import compile_expression
 from ..expr.variables import needs_body
 from ..http.addresses import AddressSet
@@ -116,6 +117,18 @@ def compile_tests(route: Route, faults: Faults) -> RouteTests:
     if predicate is None and addresses is None:
         return NO_TESTS
     return RouteTests(addresses, predicate, predicate is not None and needs_body(route.vars))
+
+
+def judge_tests(
+    document: Mapping[str, JSON], errors: Iterable[SchemaError], faults: Faults
+) -> None:
+    """Judge the paths, hosts and expression of a route that is faulty elsewhere."""
+    faulty = {error.path.partition(".")[0] for error in errors}
+    names = ("uri", "uris", "host", "hosts", "vars")
+    sound = {name: document[name] for name in names if document.get(name) and name not in faulty}
+    if "uris" not in sound:
+        sound.setdefault("uri", "/")
+    compile_tests(Route.model_construct(**sound), faults)
 
 
 def _judge(

@@ -68,6 +68,11 @@ def test_nothing_is_a_document() -> None:
 
 
 def test_every_problem_is_told_at_once() -> None:
+    no_path = "allOf 1 failed: value should match only one schema, but matches none"
+    no_path += " (uri or uris is needed)"
+    does_nothing = "object matches none of the required: one of "
+    does_nothing += '"plugins", "upstream", "upstream_id", "service_id" or "plugin_config_id"'
+    does_nothing += " is needed"
     found = problems(
         {
             "pingsix": {"nope": 1, "admin": {}},
@@ -91,8 +96,12 @@ def test_every_problem_is_told_at_once() -> None:
         'routes: 5: id_required: property "id" is required',
         "upstreams: wrong type: expected array, got table",
         'consumers: 1: id_required: property "username" is required',
-        "routes/1: allOf 1 failed: value should match only one schema, but matches none",
+        f"routes/1: uri: {no_path}",
         'consumers/jack: username: property "username" is required',
+        f"routes: 0: {does_nothing}",
+        f"routes: 2.uri: {no_path}",
+        f"routes: 4.uri: {no_path}",
+        f"routes: 5.uri: {no_path}",
     ]
 
 

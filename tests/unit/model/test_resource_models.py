@@ -165,18 +165,18 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
     "two forms of a path": (
         "routes",
         {**ROUTE, "uris": ["/"]},
-        {"": f"allOf 1 failed: {SOLE} both schemas 1 and 2"},
+        {"uris": f"allOf 1 failed: {SOLE} both schemas 1 and 2"},
     ),
-    "no path": ("routes", {"upstream": UPSTREAM}, {"": f"allOf 1 failed: {SOLE} none"}),
+    "no path": ("routes", {"upstream": UPSTREAM}, {"uri": f"allOf 1 failed: {SOLE} none"}),
     "two forms of a host": (
         "routes",
         {**ROUTE, "host": "a", "hosts": ["b"]},
-        {"": "only one of host or hosts is allowed"},
+        {"hosts": "only one of host or hosts is allowed"},
     ),
     "two forms of an address": (
         "routes",
         {**ROUTE, "remote_addr": "::1", "remote_addrs": ["::1"]},
-        {"": "only one of remote_addr or remote_addrs is allowed"},
+        {"remote_addrs": "only one of remote_addr or remote_addrs is allowed"},
     ),
     "several fields at once, each told": (
         "routes",
@@ -214,22 +214,40 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
         {**UPSTREAM, "nope": 1},
         {"nope": "additional properties forbidden, found nope"},
     ),
+    "several nodes in a map, each told": (
+        "upstreams",
+        {"nodes": {"a:99999": 1, "b:1": "x", "c:1": 1}},
+        {
+            "nodes.a:99999": "invalid port 99999",
+            "nodes.b:1": 'property "nodes" validation failed: node "b:1": wrong type of weight: '
+            "expected integer, got string",
+        },
+    ),
+    "several nodes in a list, each told": (
+        "upstreams",
+        {"nodes": [{"host": "a:0", "weight": 1}, {"host": "b", "port": 0, "weight": 1}]},
+        {
+            "nodes.0": "invalid port 0",
+            "nodes.1.port": 'property "nodes" validation failed: failed to validate item 2: '
+            'property "port" validation failed: expected 0 to be at least 1',
+        },
+    ),
     "nodes and discovery": (
         "upstreams",
         {**UPSTREAM, "service_name": "s", "discovery_type": "dns"},
-        {"": f"{SOLE} both schemas 1 and 2"},
+        {"nodes": f"{SOLE} both schemas 1 and 2"},
     ),
-    "neither nodes nor discovery": ("upstreams", {"service_name": "s"}, {"": f"{SOLE} none"}),
-    "chash without key": ("upstreams", {**UPSTREAM, "type": "chash"}, {"": "missing key"}),
+    "neither nodes nor discovery": ("upstreams", {"service_name": "s"}, {"nodes": f"{SOLE} none"}),
+    "chash without key": ("upstreams", {**UPSTREAM, "type": "chash"}, {"key": "missing key"}),
     "bad header to hash on": (
         "upstreams",
         {**UPSTREAM, "hash_on": "head", "key": "a b"},
-        {"": 'failed to match pattern "^[a-zA-Z0-9-_]+$" with "a b"'},
+        {"key": 'failed to match pattern "^[a-zA-Z0-9-_]+$" with "a b"'},
     ),
     "rewrite without host": (
         "upstreams",
         {**UPSTREAM, "pass_host": "rewrite"},
-        {"": "`upstream_host` can't be empty when `pass_host` is `rewrite`"},
+        {"upstream_host": "`upstream_host` can't be empty when `pass_host` is `rewrite`"},
     ),
     "half a client certificate": (
         "upstreams",
@@ -361,7 +379,17 @@ def test_bad_nodes_are_named(nodes: JSON) -> None:
 
 
 def test_a_bad_key_of_the_map_form_is_in_the_text() -> None:
-    assert 'node "h:x": expected a port' in refused("upstreams", {"nodes": {"h:x": 1}})["nodes"]
+    assert 'node "h:x": expected a port' in refused("upstreams", {"nodes": {"h:x": 1}})["nodes.h:x"]
+
+
+def test_a_hint_is_told_with_the_error_but_is_no_part_of_its_message() -> None:
+    found = parse_document("routes", "a", {**ROUTE, "remote_addr": "10.0.0.0/33"})
+    assert isinstance(found, list)
+    (error,) = found
+    text = "object matches none of the required"
+    assert error.message == f'property "remote_addr" validation failed: {text}'
+    hint = '"10.0.0.0/33" is neither an IP address nor a CIDR block'
+    assert str(error).endswith(f"{text} ({hint})")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[::1]:", "a:b:1:c]"])

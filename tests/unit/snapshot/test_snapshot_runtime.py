@@ -222,5 +222,9 @@ def test_check_document() -> None:
         "plugins.nope: unknown plugin [nope]"
     ]
     (problem,) = messages("services", {"plugins": {"traffic-split": split}})
-    assert problem.startswith("plugins.traffic-split.rules.0.weighted_upstreams.0.upstream.nodes: ")
+    at = "plugins.traffic-split.rules.0.weighted_upstreams.0.upstream.nodes.h:x"
+    assert problem.startswith(f"{at}: ")
+    faulty = {"uris": ["/a", "/{"], "host": "*x*", "vars": [["a", "~~~", 1]], "priority": "x"}
+    told = [text.partition(":")[0] for text in messages("routes", {**faulty, "plugins": {}})]
+    assert told == ["host", "priority", "uris.1", "vars"]
     assert messages("plugin_metadata", {"x": 1}) == ["plugins.1: unknown plugin [1]"]
