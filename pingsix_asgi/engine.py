@@ -58,9 +58,9 @@ async def _answer_error(ctx: Context, error: RequestError) -> None:
     if isinstance(error, PluginError):
         logger.error("%s", error, exc_info=error.__cause__)
     else:
-        logger.warning(
-            "%s %s: %s: %s", ctx.request.method, ctx.request.path, type(error).__name__, error
-        )
+        level = logging.INFO if isinstance(error, ClientGone) else logging.WARNING
+        request, name = ctx.request, type(error).__name__
+        logger.log(level, "%s %s: %s: %s", request.method, request.path, name, error)
     if isinstance(error, ClientGone):
         ctx.status = ctx.status or error.status
     elif ctx.status:

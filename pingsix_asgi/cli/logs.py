@@ -10,7 +10,7 @@ from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RequestError
 from ..model.setting_sections import Log
 
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -27,6 +27,9 @@ LEVELS: Final = {
 }
 _CHATTY: Final = ("uvicorn", "httpx2", "httpcore2", "hpack", "asyncio", "_granian", "granian")
 """Libraries whose information is noise in a gateway's log unless somebody debugs."""
+
+_SERVERS: Final = ("uvicorn.error", "_granian")
+"""Loggers of the servers, for what an app raises."""
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -50,6 +53,8 @@ def set_up(level: str | None = None, style: LogFormat = "text") -> None:
     if LEVELS[wanted] > logging.DEBUG:
         for name in _CHATTY:
             logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[wanted]))
+    for name in _SERVERS:
+        logging.getLogger(name).addFilter(_is_new)
     logging.captureWarnings(True)
 
 
@@ -83,6 +88,11 @@ def to_file(log: Log, *, is_only_writer: bool) -> None:
         raise ConfigError(f"pingsix: log: cannot write {log.path}: {error.strerror}") from error
     handler.setFormatter(root.handlers[0].formatter)
     root.handlers[:] = [handler]
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    """Refuse tracebacks of failed requests: the engine has told of each in one line."""
+    return not (record.exc_info and isinstance(record.exc_info[1], RequestError))
 
 
 def _file_handler(log: Log, is_only_writer: bool) -> logging.Handler:

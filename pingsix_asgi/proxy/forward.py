@@ -217,7 +217,8 @@ class Forward:
         connection = await pool.connect(exchange, self.timeouts.connect)
         exchange.connect_s = monotonic() - began
         if connection.closed:
-            raise ConnectError(f"{pool!r}: a new connection was closed at once")
+            where = f"{pool.key.host}:{pool.key.port}"
+            raise ConnectError(f"{where}: a new connection was closed at once")
         return connection
 
     def _after_failure(

@@ -374,6 +374,36 @@ def test_logs_by_level(files: Files) -> None:
         assert process.stderr == ""
 
 
+@pytest.mark.parametrize("server", SERVERS, ids=lambda arguments: arguments[-1])
+def test_an_answer_that_breaks_off_is_one_line(files: Files, server: tuple[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as half:
+        nodes = {f"127.0.0.1:{half.getsockname()[1]}": 1}
+        timeout = {"connect": 5, "send": 5, "read": 0.2}
+        files.write(
+            routes=[
+                {"id": "1", "uri": "/*", "upstream": {"nodes": nodes, "timeout": timeout}},
+            ]
+        )
+        with files.running(*server) as process:
+            connection = http.client.HTTPConnection("127.0.0.1", files.port, timeout=20)
+            connection.request("GET", "/")
+            node, _ = half.accept()
+            node.recv(65536)
+            node.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + bytes(100_000))
+            answer = connection.getresponse()
+            with pytest.raises((http.client.IncompleteRead, OSError)):
+                answer.read()
+            answer.close()
+            connection.close()
+            node.close()
+            wait_until(lambda: "UpstreamTimeout" in process.stderr, "log")
+            process.send(signal.SIGTERM)
+            assert process.wait() == 0
+            warnings = [line for line in process.stderr.splitlines() if " INFO " not in line]
+            (line,) = warnings
+            assert line.endswith("GET /: UpstreamTimeout: upstream read timeout")
+
+
 RAW = {
     "bytes outside ASCII": (b"GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
     "absolute form": (b"GET http://other/books HTTP/1.1\r\nHost: a\r\n\r\n", b"200"),

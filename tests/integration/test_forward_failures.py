@@ -432,7 +432,10 @@ async def test_a_connection_that_talks_while_idle_is_closed(fronted: Fronts) -> 
 
 
 @pytest.mark.parametrize("script", [silent, half], ids=["no answer", "half a head"])
-async def test_client_gone_while_waiting(fronted: Fronts, script: Any) -> None:
+async def test_client_gone_while_waiting(
+    fronted: Fronts, script: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pingsix_asgi.engine")
     app, raw = await fronted(script)
     leaves = asyncio.Event()
     request = asyncio.create_task(ask(app, leaves=leaves))
@@ -443,6 +446,9 @@ async def test_client_gone_while_waiting(fronted: Fronts, script: Any) -> None:
     ctx = app.contexts[0]
     assert isinstance(ctx.error, ClientGone)
     assert ctx.status == 499
+    assert [record.levelname for record in caplog.records if "ClientGone" in record.message] == [
+        "INFO"
+    ]
     assert error_of(app) is None
     await asyncio.wait_for(raw.peers[0].gone.wait(), 5)
 
