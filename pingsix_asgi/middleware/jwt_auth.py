@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -24,6 +25,8 @@ try:
     from jwt.types import Options
 except ImportError as error:  # pragma: no cover - the message is the behaviour
     raise ImportError("it needs: pip install 'pingsix-asgi[jwt]'") from error
+
+logger = logging.getLogger("pingsix_asgi.plugins.jwt_auth")
 
 # fmt: off
 Algorithm: TypeAlias = Literal[
@@ -61,13 +64,13 @@ class _Keys(PluginConf):
             if self.secret is None:
                 text = 'property "secret" is required when "algorithm" is "HS256" or "HS512"'
                 raise Located(text, "secret")
+            if self.base64_secret and not is_reference(self.secret):
+                _decoded(self.secret)
         elif self.public_key is None:
             text = "value should match only one schema, but matches none"
             raise Located(
                 f'failed to validate dependent schema for "algorithm": {text}', "public_key"
             )
-        if not self.is_kept_elsewhere:
-            _Verifier(self)
 
     @property
     def is_kept_elsewhere(self) -> bool:
@@ -118,6 +121,8 @@ class JwtAuth(Plugin):
         def _own_key(self) -> Self:
             if self.secret is not None or self.public_key is not None:
                 self._check_keys()
+                if not self.is_kept_elsewhere:
+                    _Verifier(self)
             return self
 
     class ConsumerConf(_Keys):
@@ -128,7 +133,7 @@ class JwtAuth(Plugin):
 
         @model_validator(mode="after")
         def _needs_key(self) -> Self:
-            self._check_keys()
+            self._check_keys()  # APISIX takes any text for a consumer's public_key
             return self
 
     def __init__(self, conf: Conf) -> None:
@@ -171,7 +176,11 @@ class JwtAuth(Plugin):
             found = self._consumers.find(key)
             if found is None:
                 return "Invalid user key in JWT token"
-            verifier = self._verifier(found.conf)
+            try:
+                verifier = self._verifier(found.conf)
+            except Located as error:
+                logger.warning("consumer %s: %s", found.consumer.username, error)
+                return "failed to verify jwt"
         if not (verifier.accepts(token) and self._claims_hold(claims, verifier.leeway)):
             return "failed to verify jwt"
         if self._conf.store_in_ctx:
