@@ -63,9 +63,9 @@ class PingSIX:
         self._first_request = FirstRequest(start=self.startup, stop=self.shutdown)
 
     @classmethod
-    def from_env(cls, plugins: Iterable[type[Plugin]] = ()) -> Self:
-        """Make a gateway without an app, configured by ``PINGSIX_…`` environment variables."""
-        return cls(plugins=plugins)
+    def from_env(cls, app: Any = None, plugins: Iterable[type[Plugin]] = ()) -> Self:
+        """Make a gateway that is configured by ``PINGSIX_…`` environment variables."""
+        return cls(app, plugins=plugins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

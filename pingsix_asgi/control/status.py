@@ -108,7 +108,7 @@ class Status:
             return "awaiting publish after reconnect"
         return None
 
-    def report(self) -> JSON:
+    def report(self) -> dict[str, JSON]:
         """Return the diagnostics document of ``/status/config``."""
         store = self.store
         reason = self.degraded()
@@ -153,13 +153,20 @@ class StatusApp:
     """The status listener as an ASGI app: /status, /status/live, /status/ready, /status/config.
 
     ``/status/config`` needs no key on a loopback listener; elsewhere it exists only when
-    ``diagnostics_key`` is given, and asks for it in X-API-KEY.
+    ``diagnostics_key`` is given, and asks for it in X-API-KEY. ``health`` gives what checks say of
+    each node.
     """
 
     def __init__(
-        self, status: Status, *, is_loopback: bool = True, diagnostics_key: str | None = None
+        self,
+        status: Status,
+        *,
+        is_loopback: bool = True,
+        diagnostics_key: str | None = None,
+        health: Callable[[], JSON] = list,
     ) -> None:
         self._status = status
+        self._health = health
         self._is_loopback = is_loopback
         self._key = diagnostics_key.encode() if diagnostics_key else None
         self._answers: dict[str, Callable[[Scope], tuple[int, JSON]]] = {
@@ -199,4 +206,4 @@ class StatusApp:
             given = dict(scope["headers"]).get(b"x-api-key", b"")
             if not hmac.compare_digest(given, self._key):
                 return 403, "Forbidden"
-        return 200, self._status.report()
+        return 200, {**self._status.report(), "health": self._health()}

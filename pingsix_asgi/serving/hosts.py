@@ -12,6 +12,7 @@ from ..control.status import StatusApp
 from ..errors import ConfigError
 from ..model.setting_types import is_loopback
 from ..types import ASGIApp
+from ..upstream.upstream import NodeStatus
 from .metrics import MetricsApp
 from .options import Listener, ServeOptions
 from .running import keyring_of
@@ -57,12 +58,17 @@ class Hosts:
                 self._gateway.status,
                 is_loopback=is_loopback(listener.address),
                 diagnostics_key=key,
+                health=self._health,
             )
         if listener.role == "metrics":
             return MetricsApp(self._gateway.runtime, self._gateway.status)
         if listener.role == "admin":
             return self._admin()
         return self._gateway
+
+    def _health(self) -> list[NodeStatus]:
+        upstreams = self._gateway.runtime.snapshot.upstreams.values()
+        return [node for upstream in upstreams for node in upstream.health()]
 
     def _admin(self) -> ASGIApp:
         gateway, settings = self._gateway, self._gateway.settings

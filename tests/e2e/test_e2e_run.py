@@ -53,15 +53,21 @@ def test_run_forwards_and_stops_at_once(files: Files, server: tuple[str, str]) -
 
 
 def test_status_and_metrics(files: Files) -> None:
+    (route,) = files.document["routes"]
+    checked = {**route["upstream"], "name": "shop", "checks": {"active": {"type": "tcp"}}}
+    files.write(routes=[{**route, "upstream": checked}])
     with files.running():
         assert get(files.status, "/status")[2] == '{"status": "ok"}'
         report = files.report()
         assert (report["config_source"], report["counts"]) == ("yaml", {"routes": 1})
+        (node,) = report["health"]
+        assert (node["name"], node["ip"], node["status"]) == ("shop", "127.0.0.1", "healthy")
         for path in ("/metrics", "/apisix/prometheus/metrics"):
             status, headers, body = get(files.metrics, path)
             assert status == 200
             assert headers["content-type"].startswith("text/plain; version=0.0.4")
             assert "node_info" in body
+            assert 'apisix_upstream_status{name="shop",ip="127.0.0.1"' in body
         assert get(files.metrics, "/other")[0] == 404
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pingsix_asgi import PingSIX
 from pingsix_asgi.config.env import one_liner
 from pingsix_asgi.config.file import FileSource
 from pingsix_asgi.config.open import open_config
@@ -15,6 +16,7 @@ from pingsix_asgi.config.sqlite import SQLiteStore
 from pingsix_asgi.errors import InvalidConfig, SourceError
 from pingsix_asgi.model.resources import Resources
 from pingsix_asgi.settings import Settings, load_settings
+from pingsix_asgi.testing import Client, EchoApp
 
 ROUTE = {"id": "1", "uri": "/", "plugins": {}}
 
@@ -216,3 +218,13 @@ def test_a_process_with_nothing_to_do_says_so(caplog: pytest.LogCaptureFixture) 
     assert caplog.messages == []
     open_config(None, {}, is_process=True)
     assert caplog.messages == ["nothing is configured: without routes everything is answered 404"]
+
+
+async def test_from_env_takes_an_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINGSIX_PLUGINS", '{"echo": {"body": "from the environment"}}')
+    gateway = PingSIX.from_env(EchoApp())
+    await gateway.startup()
+    try:
+        assert (await Client(gateway).get("/x")).text == "from the environment"
+    finally:
+        await gateway.shutdown()

@@ -122,6 +122,7 @@ async def test_the_report_names_what_was_left_out(status: Status, clock: FakeClo
         "last_error": "routes/1: uri: wrong",
         "counts": {"routes": 2},
         "foreign_keys": ["/apisix/strange"],
+        "health": [],
         "errors": [{"kind": "routes", "id": "1", "path": "uri", "message": "wrong"}],
     }
 
