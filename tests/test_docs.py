@@ -23,6 +23,7 @@ from pingsix_asgi.cli import main
 from pingsix_asgi.plugin.describe import options
 from pingsix_asgi.plugin.registry import Registry
 from pingsix_asgi.testing import Client, EchoApp
+from support.pki import PKI
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -104,7 +105,9 @@ def test_configuration_examples_pass_check(
         return
     monkeypatch.chdir(ROOT)
     file = tmp_path / f"config.{block.language}"
-    file.write_text(block.text)
+    PKI().write(tmp_path, "shop.example")
+    text = block.text.replace("/etc/pingsix/default.", f"{tmp_path}/own.")  # what pages name
+    file.write_text(text)
     assert main(["check", "-c", str(file)]) == 0, capsys.readouterr()
 
 
