@@ -18,6 +18,7 @@ from .fields import HOST_PATTERN, ID, Many, Resource, Timeout
 
 LOCAL_HOST = "@app"
 """Host of the node that stands for the wrapped app."""
+_NODE_HOST = rf"^({LOCAL_HOST}|[0-9a-zA-Z-._:]+)$"
 _ONE_SCHEMA = "value should match only one schema"
 HASH_VARS_PATTERN = (
     r"^((uri|server_name|server_addr|request_uri|remote_port|remote_addr|query_string|host|hostname"
@@ -31,7 +32,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Node(Model):
     """One entry of ``nodes``; ``port`` None takes the scheme's."""
 
-    host: Annotated[str, Field(pattern=rf"^({LOCAL_HOST}|[0-9a-zA-Z-._:]+)$")]
+    host: Annotated[str, Field(pattern=_NODE_HOST)]
     port: Port | None = None
     weight: Annotated[int, Field(ge=0)]
     priority: int = 0
@@ -89,18 +90,24 @@ def _node_list(value: JSON) -> JSON:
 def _mapped_nodes(nodes: dict[str, JSON]) -> JSON:
     found: list[JSON] = []
     wrong: list[Located] = []
+    odd: list[Located] = []
+    """Hosts that Node will refuse, in words of its own if nothing else is wrong."""
     for text, weight in nodes.items():
         try:
-            found.append(_mapped_node(text, weight))
+            node = _mapped_node(text, weight)
         except ValueError as error:
             told = Plain if isinstance(error, Plain) else Located
             wrong.append(told(str(error), text))
+            continue
+        found.append(node)
+        if not _matches(_NODE_HOST, node["host"]):
+            odd.append(Located(f'node "{text}": neither a host name nor an address', text))
     if wrong:
-        raise Several(wrong)
+        raise Several([*wrong, *odd])
     return found
 
 
-def _mapped_node(text: str, weight: JSON) -> JSON:
+def _mapped_node(text: str, weight: JSON) -> dict[str, Any]:
     host, port = split_node(text)
     if not isinstance(weight, int) or isinstance(weight, bool):
         raise ValueError(

@@ -216,8 +216,10 @@ REFUSED: dict[str, tuple[str, JSON, dict[str, str]]] = {
     ),
     "several nodes in a map, each told": (
         "upstreams",
-        {"nodes": {"a:99999": 1, "b:1": "x", "c:1": 1}},
+        {"nodes": {"a b:1": 1, "a:99999": 1, "b:1": "x", "c:1": 1}},
         {
+            "nodes.a b:1": 'property "nodes" validation failed: node "a b:1": neither a host name '
+            "nor an address",
             "nodes.a:99999": "invalid port 99999",
             "nodes.b:1": 'property "nodes" validation failed: node "b:1": wrong type of weight: '
             "expected integer, got string",
