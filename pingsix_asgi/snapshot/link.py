@@ -75,6 +75,7 @@ class Linker:
         self._targets = targets
         self._cache = cache
         self._plans: dict[tuple[PluginSet, PluginSet], Plan] = {}
+        self._forwards: dict[tuple[Upstream, Timeouts | None], Target] = {}
         self._global_plan = compile_plan(global_layer)
 
     def unmatched(self) -> RouteMatch:
@@ -183,7 +184,15 @@ class Linker:
             return self._targets.unconfigured
         if id is not None:
             upstream = self._tables.named_upstream(id)
-        return self._targets.forward(upstream, timeout) if upstream else _NO_SUCH_UPSTREAM
+        return self._forward(upstream, timeout) if upstream else _NO_SUCH_UPSTREAM
+
+    def _forward(self, upstream: Upstream, timeout: Timeouts | None) -> Target:
+        """Return a target; routes to one upstream share it, and with it the processor's caches."""
+        key = (upstream, timeout)
+        target = self._forwards.get(key)
+        if target is None:
+            target = self._forwards[key] = self._targets.forward(upstream, timeout)
+        return target
 
     def _changed_services(self) -> set[str]:
         """Return services that are other ones now, or whose named upstream is."""
