@@ -12,7 +12,10 @@ def sole(headers: Headers, name: bytes) -> bytes | None:
     Raises DownstreamError (400) when it is repeated: one line would be checked, and all of them
     forwarded. nginx answers several lines of Authorization so.
     """
-    lines = headers.getlist(name)
-    if len(lines) > 1:
-        raise DownstreamError(f"{name.decode('latin-1')} is there {len(lines)} times")
-    return lines[0] if lines else None
+    found = None
+    for key, value in headers.raw:
+        if key == name:
+            if found is not None:
+                raise DownstreamError(f"several {name.decode('latin-1')} fields")
+            found = value
+    return found
