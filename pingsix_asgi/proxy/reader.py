@@ -212,6 +212,8 @@ class ResponseReader:
         length = sum(map(len, self.pieces))
         if len(data) - end != length or self.chunked:
             return
+        if any(name == b"set-cookie" for name, _ in self.headers):
+            return  # meant for one client, so it does not come again
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
         headers = self.headers.copy()

@@ -88,6 +88,11 @@ def test_a_head_is_remembered_with_the_length_of_its_body() -> None:
     assert read(HEAD + b"world")["pieces"] == [b"world"]
 
 
+def test_what_is_meant_for_one_client_is_not_remembered() -> None:
+    read(b"HTTP/1.1 200 OK\r\nSet-Cookie: id=1\r\nContent-Length: 0\r\n\r\n")
+    assert not module._known
+
+
 def test_what_plugins_do_to_headers_is_not_remembered() -> None:
     for _ in range(3):
         reader = ResponseReader()
