@@ -56,6 +56,26 @@ def is_reference(value: str) -> bool:
     return value[:10].lower().startswith(("$env://", "$secret://"))
 
 
+_MAX_PEM_CHARS = 64 * 1024
+
+
+def pem(at_least: int) -> AfterValidator:
+    """Make a validator of PEM text, or of a reference to it, whose length is not judged."""
+
+    def check(value: str) -> str:
+        if is_reference(value):
+            return value
+        if len(value) < at_least:
+            raise ValueError(f"string too short, expected at least {at_least}, got {len(value)}")
+        if len(value) > _MAX_PEM_CHARS:
+            raise ValueError(
+                f"string too long, expected at most {_MAX_PEM_CHARS}, got {len(value)}"
+            )
+        return value
+
+    return AfterValidator(check)
+
+
 def unique(items: tuple[T, ...]) -> tuple[T, ...]:
     """Refuse an array with equal items."""
     seen: dict[Hashable, int] = {}

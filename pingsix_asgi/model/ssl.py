@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..types import JSON
 from .base import Model
-from .fields import HostPattern, Many, Resource, Unique, is_reference
+from .fields import HostPattern, Many, Resource, Unique, is_reference, pem
 
-_MAX_PEM_CHARS = 64 * 1024
-
-
-def _pem(at_least: int) -> AfterValidator:
-    def check(value: str) -> str:
-        if is_reference(value):
-            return value
-        if len(value) < at_least:
-            raise ValueError(f"string too short, expected at least {at_least}, got {len(value)}")
-        if len(value) > _MAX_PEM_CHARS:
-            raise ValueError(
-                f"string too long, expected at most {_MAX_PEM_CHARS}, got {len(value)}"
-            )
-        return value
-
-    return AfterValidator(check)
-
-
-Certificate: TypeAlias = Annotated[str, _pem(128)]
-Key: TypeAlias = Annotated[str, _pem(64)]
-"""PEM text, or a reference ``$secret://…`` or ``$env://…`` whose length is not judged."""
+Certificate: TypeAlias = Annotated[str, pem(128)]
+Key: TypeAlias = Annotated[str, pem(64)]
 
 
 class Client(Model):

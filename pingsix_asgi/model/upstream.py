@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from ..types import JSON
 from .base import Located, Model, Plain, Several, json_type
 from .checks import Checks
-from .fields import HOST_PATTERN, ID, Many, Resource, Timeout
+from .fields import HOST_PATTERN, ID, Many, Resource, Timeout, pem
 
 LOCAL_HOST = "@app"
 """Host of the node that stands for the wrapped app."""
@@ -146,7 +146,7 @@ def _service(value: str) -> str:
 
 
 PEM = Annotated[str, Field(min_length=128, max_length=64 * 1024)]
-PEMKey = Annotated[str, Field(min_length=64, max_length=64 * 1024)]
+PEMKey = Annotated[str, pem(64)]
 
 
 class KeepalivePool(Model):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pingsix_asgi.model.base import Model
+from pingsix_asgi.errors import SchemaError
+from pingsix_asgi.model.base import Model, parse
 from pingsix_asgi.model.resources import KINDS, json_schema, parse_document
 from pingsix_asgi.model.route import Route
 from pingsix_asgi.model.upstream import Upstream, split_node
@@ -435,3 +436,13 @@ def test_json_schema(kind: str) -> None:
     schema = json_schema(kind, "vault")
     assert schema["type"] == "object"
     assert schema["properties"]
+
+
+def test_a_client_key_may_be_kept_elsewhere() -> None:
+    def key(text: str) -> Upstream:
+        tls = {"client_cert": "c" * 128, "client_key": text}
+        return parse(Upstream, {"scheme": "https", "nodes": {"a:1": 1}, "tls": tls})
+
+    assert key("$env://KEY").tls is not None
+    with pytest.raises(SchemaError, match="string too short, expected at least 64, got 5"):
+        key("short")
