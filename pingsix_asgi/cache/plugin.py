@@ -25,7 +25,7 @@ from .answer import answer
 from .directives import directives
 from .fetch import Fetch, Lookup
 from .policy import Policy
-from .renewal import Renewals, apart, may_be_repeated
+from .renewal import apart, may_be_repeated, renewals
 from .store import Entry, Store
 
 logger = logging.getLogger("pingsix_asgi.cache")
@@ -51,7 +51,7 @@ class CachingPlugin(Plugin):
         self._now = host.clock.time
         self.store: Store = self.make_store(host)
         self._metrics = gateway_metrics(host)
-        self._renewals = host.keep(Renewals, Renewals)
+        self._renewals = host.keep(renewals, renewals)
 
     def make_store(self, host: Host) -> Store:
         """Return the store, kept by the host so that it outlives configurations."""

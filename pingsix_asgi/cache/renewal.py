@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from ..context import Context
 from ..http.framing import announced_length
 from ..http.headers import Headers
+from ..plugin.errands import Errands
 from ..types import Message
 
 logger = logging.getLogger("pingsix_asgi.cache")
@@ -20,27 +20,9 @@ MAX_UNDER_WAY: Final = 256
 """Renewals at once; beyond that a client waits for its own, as it does without this."""
 
 
-class Renewals:
-    """The renewals under way; those that are left when the gateway stops are cancelled."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def has_room(self) -> bool:
-        """Tell whether one more may be started."""
-        return len(self._tasks) < MAX_UNDER_WAY
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a renewal, which tells of its own errors."""
-        task = asyncio.create_task(work, name="pingsix-cache-renewal")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def aclose(self) -> None:
-        """Cancel what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+def renewals() -> Errands:
+    """Return the place where renewals are under way."""
+    return Errands("pingsix-cache-renewal", MAX_UNDER_WAY)
 
 
 def may_be_repeated(ctx: Context) -> bool:

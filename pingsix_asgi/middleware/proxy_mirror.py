@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from typing import Annotated, Literal
@@ -13,6 +12,7 @@ from pydantic import Field
 from ..context import Context
 from ..http.framing import HOP_BY_HOP
 from ..plugin.base import Host, Plugin, PluginConf, Reply
+from ..plugin.errands import Errands
 
 logger = logging.getLogger("pingsix_asgi.plugins.proxy_mirror")
 
@@ -93,21 +93,16 @@ class _Mirror:
     def __init__(self, host: str) -> None:
         self._host = host
         self._client = httpx2.AsyncClient(timeout=_TIMEOUT_S, verify=False, trust_env=False)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._copies = Errands("pingsix-mirror", MAX_IN_FLIGHT)
 
     def send(self, ctx: Context, target: str, body: bytes) -> None:
-        if len(self._tasks) >= MAX_IN_FLIGHT:
+        if not self._copies.has_room():
             return
         headers = [pair for pair in ctx.request.headers if pair[0] not in HOP_BY_HOP]
-        copy = self._send(ctx.request.method, target, headers, body)
-        task = asyncio.create_task(copy, name="pingsix-mirror")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._copies.start(self._send(ctx.request.method, target, headers, body))
 
     async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._copies.aclose()
         await self._client.aclose()
 
     async def _send(
