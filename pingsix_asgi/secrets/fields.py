@@ -6,7 +6,7 @@ secret can be covered by one of them and forgotten by another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from ..errors import ReferenceMissing, SchemaError
@@ -196,3 +196,15 @@ def _apply(node: JSON, path: tuple[str, ...], at: Path, change: Change) -> JSON:
         return node
     name = path[0]
     return {**node, name: _apply(node[name], path[1:], (*at, name), change)}
+
+
+def texts(node: JSON, at: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every text in a document, with its place."""
+    if isinstance(node, str):
+        yield at, node
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from texts(value, (*at, name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from texts(value, (*at, index))

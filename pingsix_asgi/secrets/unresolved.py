@@ -6,12 +6,10 @@ could pass with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ..model.fields import is_reference
 from ..plugin.base import Plugin, PluginFinder
 from ..types import JSON
-from .fields import Path, change_conf
+from .fields import Path, change_conf, texts
 
 MESSAGE = "disabled: a secret it refers to cannot be resolved"
 
@@ -23,7 +21,7 @@ def unresolved(plugin: type[Plugin], conf: JSON, plugins: PluginFinder) -> list[
     secret.
     """
     if plugin.kind == "auth":
-        return list(_references(conf, ()))
+        return [at for at, text in texts(conf) if is_reference(text)]
     found: list[Path] = []
 
     def look(path: Path, value: str) -> str:
@@ -33,15 +31,3 @@ def unresolved(plugin: type[Plugin], conf: JSON, plugins: PluginFinder) -> list[
 
     change_conf(plugin.name, conf, plugins, look)
     return found
-
-
-def _references(node: JSON, at: Path) -> Iterator[Path]:
-    if isinstance(node, str):
-        if is_reference(node):
-            yield at
-    elif isinstance(node, dict):
-        for name, value in node.items():
-            yield from _references(value, (*at, name))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _references(value, (*at, index))

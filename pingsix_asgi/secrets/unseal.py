@@ -7,14 +7,14 @@ that are known to be secret. A document with a value that does not open stays as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from ..errors import ConfigError, SchemaError
 from ..model.resources import Resources
 from ..plugin.registry import Registry
 from ..types import JSON
-from .fields import ENVELOPE, Path, change_secrets
+from .fields import ENVELOPE, Path, change_secrets, texts
 
 OPENED_AT_ONCE = 100
 """Documents looked at before requests in flight get their turn."""
@@ -96,8 +96,9 @@ class Unsealer:
 
     def _document(self, kind: str, document: JSON) -> JSON:
         opened: dict[Path, str] = {}
-        for path, value in _envelopes(document, ()):
-            opened[path] = self._plain(path, value)
+        for path, value in texts(document):
+            if value.startswith(ENVELOPE):
+                opened[path] = self._plain(path, value)
         if self._keyring is not None:
 
             def look(path: Path, value: str) -> str:
@@ -119,18 +120,6 @@ class Unsealer:
             return self._keyring.decrypt(value)
         except ConfigError as error:
             raise SchemaError(str(error), path=where) from None
-
-
-def _envelopes(node: JSON, at: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(node, str):
-        if node.startswith(ENVELOPE):
-            yield at, node
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _envelopes(value, (*at, key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _envelopes(value, (*at, index))
 
 
 def _replaced(node: JSON, values: Mapping[Path, str], at: Path) -> JSON:
