@@ -32,7 +32,7 @@ from ..secrets.unseal import Unsealer
 from ..settings import Settings
 from ..snapshot.build import Builder
 from ..snapshot.match import NO_ROUTE, PlanCache, Refusal, RouteMatch
-from ..snapshot.publish import Publisher
+from ..snapshot.publish import Publisher, leave_to_refcounts
 from ..snapshot.runtime import Runtime
 from ..types import ASGIApp, Receive, Scope, Send
 from ..upstream.dns_resolver import DnsResolver
@@ -154,9 +154,8 @@ def _leave_code_to_refcounts() -> None:
     They live as long as the process, so a full collection finds nothing among them; under load it
     held all requests up for some 30 ms, several times a second on some servers. Once is enough.
     """
-    if gc.isenabled() and not gc.get_freeze_count():
-        gc.collect(1)
-        gc.freeze()
+    if not gc.get_freeze_count():
+        leave_to_refcounts()
 
 
 async def check(

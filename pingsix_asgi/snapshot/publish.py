@@ -82,7 +82,7 @@ class Publisher:
             return wrong
         await self._builder.runtime.publish(snapshot)
         if len(snapshot.changed) >= LARGE:
-            _leave_to_refcounts()
+            leave_to_refcounts()
         self._builder.plans.clear()
         self._given, self._in_force = given, resolved
         self._log(revision, len(snapshot.changed), errors)
@@ -100,7 +100,7 @@ class Publisher:
             logger.error("%s", error)
 
 
-def _leave_to_refcounts() -> None:
+def leave_to_refcounts() -> None:
     """Take what a large configuration is made of out of the collector's sight.
 
     It has no cycles to find, and a full collection of 10 000 routes holds requests up for some
